@@ -1,0 +1,49 @@
+"""What every script shares: the parser's look, the study, threads, and errors without a traceback."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from histosynth.errors import InputError
+
+
+def parser(description: str, *, example: str, study: bool = True) -> argparse.ArgumentParser:
+    """A parser whose `--help` ends with a command to copy; `study` adds `--config` and `--threads`."""
+    made = argparse.ArgumentParser(
+        description=description,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if study:
+        made.add_argument("--config", type=Path, required=True, help="the study's YAML file")
+        made.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    return made
+
+
+def run(main: Callable[[argparse.Namespace], None], arguments: argparse.ArgumentParser) -> None:
+    """Parse, run, and end with one line; bad input ends with its message and status 2."""
+    args = arguments.parse_args()
+    threads = getattr(args, "threads", None)
+    if threads:  # before numpy and torch are imported by `main`
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ[name] = str(threads)
+    started = time.monotonic()
+    name = Path(sys.argv[0]).stem
+    try:
+        main(args)
+    except InputError as error:
+        sys.exit(_fail(name, error))
+    log(f"{name}: done in {time.monotonic() - started:.0f} s")
+
+
+def _fail(name: str, error: InputError) -> int:
+    log(f"{name}: {error}")
+    return 2
+
+
+def log(message: str) -> None:
+    """One line of progress on standard error."""
+    print(message, file=sys.stderr, flush=True)
