@@ -7,7 +7,6 @@ Knows nothing of Snakemake and imports nothing heavy, since every job reads it.
 
 import json
 import os
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,9 +21,9 @@ from pydantic import (
     model_validator,
 )
 
+from histosynth.config_errors import NAME_PATTERN, explain
 from histosynth.errors import InputError
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_]*$"
 RESERVED_CONDITIONS = ("real", "autoencoder")  # reference rows of every report
 
 Name = Annotated[
@@ -162,7 +161,7 @@ class Clusters(Settings):
 
 
 class SignalSettings(BaseModel):
-    """One conditioning signal; keys other than `kind` belong to the signal and are checked by it."""
+    """One conditioning signal; the signal itself checks the keys other than `kind`."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     kind: str
@@ -202,6 +201,14 @@ class AutoencoderSettings(Settings):
     steps: int = Field(600, ge=1)
     batch_size: int = Field(16, ge=1)
     learning_rate: float = Field(2e-3, gt=0)
+    warmup_steps: int = Field(50, ge=0)
+    crop: int | None = Field(
+        32, ge=8, description="Train on random crops of this side; default: the whole tile."
+    )
+    fourier_weight: float = Field(
+        0.5, ge=0, description="Weight of the L1 distance of Fourier magnitudes beside plain L1."
+    )
+    kl_weight: float = Field(1e-6, ge=0)
     save_every_seconds: float = Field(60, gt=0)
     seed: int = 0
 
@@ -219,6 +226,7 @@ class GeneratorSettings(Settings):
     layers_per_block: int = Field(1, ge=1)
     attention_levels: int = Field(1, ge=0, description="How many of the lowest levels attend.")
     token_width: int = Field(64, ge=8, description="Width of the cross-attention tokens.")
+    plane_width: int = Field(16, ge=1, description="Channels that the planes become.")
     steps: int = Field(1500, ge=1)
     batch_size: int = Field(16, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
@@ -341,7 +349,7 @@ class Study(Settings):
         try:
             return cls.model_validate(settings)
         except ValidationError as error:
-            lines = [_explain(item) for item in error.errors()]
+            lines = explain(error, cls)
             raise InputError(
                 f"{source}: {len(lines)} bad setting(s)\n" + "\n".join(lines)
             ) from None
@@ -362,46 +370,6 @@ class Study(Settings):
     def dump(self) -> str:
         """The fully resolved study as YAML, defaults filled in."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
-
-
-def _explain(item: Any) -> str:
-    key = ".".join(str(part) for part in item["loc"]) or "(study)"
-    if item["type"] == "extra_forbidden":
-        parent = item["loc"][:-1]
-        return f"  {key}: unknown key{_known_keys(parent)}"
-    message = re.sub(r"^Value error, ", "", item["msg"])
-    if item["type"] == "string_pattern_mismatch" and item["ctx"]["pattern"] == NAME_PATTERN:
-        message = "must be letters, digits and underscores only, since it becomes part of a path"
-    found = "" if item["type"] in ("missing", "value_error") else f" (found {item['input']!r})"
-    return f"  {key}: {message}{found}"
-
-
-def _known_keys(location: tuple[Any, ...]) -> str:
-    """Name the keys that a section knows, found by walking the models along `location`."""
-    schema = Study.model_json_schema()
-    node: dict[str, Any] = schema
-    for part in location:
-        if "$ref" in node:
-            node = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
-        options = node.get("anyOf", []) + node.get("oneOf", [])
-        tagged = node.get("discriminator", {}).get("mapping", {}).get(part)
-        if tagged:
-            node = {"$ref": tagged}
-            continue
-        for option in options:
-            if "$ref" in option:
-                node = schema["$defs"][option["$ref"].rsplit("/", 1)[-1]]
-        properties = node.get("properties", {})
-        node = properties.get(part) or node.get("additionalProperties") or node.get("items") or {}
-        if not isinstance(node, dict):
-            return ""
-    if "$ref" in node:
-        node = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
-    for option in node.get("anyOf", []):
-        if "$ref" in option:
-            node = schema["$defs"][option["$ref"].rsplit("/", 1)[-1]]
-    known = list(node.get("properties", {}))
-    return f"; known here: {', '.join(known)}" if known else ""
 
 
 def schema_text() -> str:

@@ -1,0 +1,77 @@
+"""The benchmark's graph. `snakemake --cores 2` runs the demo; `--configfile studies/X.yaml` another."""
+
+import os
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.19")
+
+ROOT = Path(workflow.basedir)
+sys.path.insert(0, str(ROOT))
+os.environ["PYTHONPATH"] = str(ROOT)  # the scripts of every job import this checkout
+
+from histosynth.grid import Grid
+
+if "study" not in config:  # a --configfile is a whole study: nothing of the demo is mixed in
+
+    configfile: "config.yaml"
+
+
+GRID = Grid.from_config(config)
+STUDY = GRID.study
+
+
+RESULTS = f"results/{STUDY.study}"
+
+
+pathvars:
+    results=RESULTS,
+    reports=f"reports/{STUDY.study}",
+    logs=f"{RESULTS}/logs",
+
+
+wildcard_constraints:
+    condition="[A-Za-z0-9_]+",
+    encoder="[A-Za-z0-9_]+",
+    set="(real|synthetic)/.+",
+    seed=r"\d+",
+    chunk=r"\d+",
+    split="train|val|test",
+    kind="segmenter|classifier",
+
+
+include: "rules/tile.smk"
+include: "rules/embed.smk"
+include: "rules/cluster.smk"
+include: "rules/train.smk"
+include: "rules/sample.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"
+
+
+localrules:
+    all,
+    config,
+    condition,
+
+
+rule all:
+    default_target: True
+    input:
+        "<reports>/index.html",
+
+
+rule config:
+    output:
+        "<results>/config.yaml",
+    params:
+        study=STUDY.dump(),
+    run:
+        Path(output[0]).write_text(params.study)
+
+
+onerror:
+    print("A job failed; the report is built from what there is, failed cells marked.")
+    shell(GRID.partial_report_command)

@@ -1,0 +1,174 @@
+"""What a study asks for: its cells, its sets, and the settings that each stage depends on.
+
+The rules read everything they need from here, so that planning stays cheap (nothing heavy is
+imported) and a job reruns exactly when the settings of its own stage change.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from histosynth.config import Condition, Study
+
+GROUPS = ("fidelity", "adherence", "utility")
+
+# Raised by hand when a stage's code changes what it computes: then, and only then, it reruns.
+STAGE_VERSIONS = {
+    "phantom": 1,
+    "cohort": 1,
+    "tile": 1,
+    "split": 1,
+    "embed": 1,
+    "cluster": 1,
+    "autoencoder": 1,
+    "latents": 1,
+    "condition": 1,
+    "condition_table": 1,
+    "train": 1,
+    "sample": 1,
+    "judge": 1,
+    "fidelity": 1,
+    "adherence": 1,
+    "utility": 1,
+    "report": 1,
+}
+
+# The parts of a study that a stage reads itself; what comes before it reaches it through files.
+STAGE_SETTINGS = {
+    "phantom": ["cohort"],
+    "cohort": ["cohort", "split", "label"],
+    "tile": ["tiling", "classes", "label", "cohort"],
+    "split": ["label", "classes"],
+    "embed": [],
+    "cluster": ["clusters"],
+    "autoencoder": ["autoencoder"],
+    "latents": [],
+    "condition_table": ["sampling.n", "sampling.seed", "clusters", "label"],
+    "train": ["generator", "label", "classes", "clusters"],
+    "sample": ["sampling", "label", "classes"],
+    "judge": ["judges", "label", "classes"],
+    "fidelity": ["evaluation", "label"],
+    "adherence": ["evaluation", "label", "classes"],
+    "utility": ["downstream", "evaluation", "label", "classes"],
+    "report": [],
+}
+
+
+class Cell(NamedTuple):
+    """One file of metric rows."""
+
+    condition: str
+    seed: int
+    group: str
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The study's grid of conditions, seeds and evaluation groups."""
+
+    study: Study
+
+    @classmethod
+    def from_config(cls, settings: dict[str, Any]) -> "Grid":
+        """Check the settings, and the conditions against the signals that exist."""
+        from histosynth.conditions import check_conditions
+
+        study = Study.parse(settings)
+        check_conditions(study)
+        return cls(study)
+
+    @cached_property
+    def trained(self) -> list[str]:
+        """Conditions that our generator is trained for."""
+        return [name for name, c in self.study.conditions.items() if c.external is None]
+
+    @property
+    def external(self) -> list[str]:
+        return [name for name, c in self.study.conditions.items() if c.external is not None]
+
+    @property
+    def trained_pattern(self) -> str:
+        """Matches the trained conditions' names and nothing else."""
+        return _any_of(self.trained)
+
+    @property
+    def external_pattern(self) -> str:
+        return _any_of(self.external)
+
+    def condition(self, name: str) -> Condition:
+        return self.study.conditions[name]
+
+    @property
+    def judges(self) -> list[str]:
+        """The judges that the study's maps and labels make possible."""
+        return ["segmenter"] * bool(self.study.classes) + ["classifier"] * bool(self.study.label)
+
+    def cells(self) -> Iterator[Cell]:
+        """Every metric file of the study, reference rows first."""
+        first = self.study.seeds[0]
+        groups = [g for g in GROUPS if self.has_group(g)]
+        for group in groups:
+            yield Cell("real", first, group)
+            if group != "utility" and self.trained:
+                yield Cell("autoencoder", first, group)
+        for name in self.study.conditions:
+            for seed in self.study.seeds if name in self.trained else [first]:
+                for group in groups:
+                    yield Cell(name, seed, group)
+
+    def has_group(self, group: str) -> bool:
+        if group == "adherence":
+            return bool(self.judges)
+        if group == "utility":
+            return self.study.downstream is not None and bool(self.judges)
+        return True
+
+    def tileset(self, condition: str, seed: int | str) -> str:
+        """The set that a condition is scored on, below `tilesets/`."""
+        return "real/train" if condition == "real" else f"synthetic/{condition}/seed{seed}"
+
+    def needs_clusters(self, condition: str) -> bool:
+        return any(s.kind == "cluster" for s in self.condition(condition).signals or [])
+
+    @property
+    def cluster_folder(self) -> str | None:
+        clusters = self.study.clusters
+        return f"clusters/{clusters.encoder}-k{clusters.k}" if clusters else None
+
+    def settings(self, stage: str, **extra: Any) -> str:
+        """The stage's own settings and version as JSON: a rule's `params`, so its rerun trigger."""
+        chosen = {key: self._section(key) for key in STAGE_SETTINGS[stage]}
+        return json.dumps({"version": STAGE_VERSIONS[stage], **chosen, **extra}, sort_keys=True)
+
+    def _section(self, key: str) -> Any:
+        value: Any = self.study
+        for part in key.split("."):
+            value = getattr(value, part)
+        if isinstance(value, list):
+            return [v.model_dump(mode="json") for v in value]
+        return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+
+    def encoder_settings(self, name: str) -> str:
+        encoder = self.study.encoders.get(name)
+        return self.settings("embed", encoder=encoder and encoder.model_dump(mode="json"))
+
+    def condition_yaml(self, name: str) -> str:
+        """The variant, fully resolved: an input of its training."""
+        import yaml
+
+        signals = [s.model_dump(mode="json") for s in self.condition(name).signals or []]
+        return yaml.safe_dump({"name": name, "signals": signals}, sort_keys=False)
+
+    @property
+    def partial_report_command(self) -> str:
+        study = self.study.study
+        return (
+            f"python scripts/report.py --results results/{study} "
+            f"--output reports/{study}/index.html --partial"
+        )
+
+
+def _any_of(names: list[str]) -> str:
+    return "|".join(names) or "(?!)"  # no name at all: a pattern that nothing matches

@@ -1,0 +1,32 @@
+"""Tile sets to feature arrays."""
+
+
+def embed_gpus(wildcards):
+    encoder = STUDY.encoders.get(wildcards.encoder)
+    return 0 if encoder is None or encoder.kind == "texture" else 1
+
+
+rule embed:
+    input:
+        config=ancient("<results>/config.yaml"),
+        tileset="<results>/tilesets/{set}",
+    output:
+        features="<results>/features/{set}/{encoder}.npy",
+        fingerprint="<results>/features/{set}/{encoder}.json",
+    log:
+        "<logs>/embed/{set}/{encoder}.log",
+    conda:
+        "../envs/histosynth.yaml"
+    threads: STUDY.threads
+    resources:
+        gpu=embed_gpus,
+        mem_mb=4000,
+        runtime=240,
+    params:
+        settings=lambda wildcards: GRID.encoder_settings(wildcards.encoder),
+    message:
+        "Embedding {wildcards.set} with {wildcards.encoder}"
+    shell:
+        "python scripts/embed.py --config {input.config} --threads {threads}"
+        " --tileset {input.tileset} --encoder {wildcards.encoder} --output {output.features}"
+        " 2>&1 | tee {log}"

@@ -1,0 +1,135 @@
+"""Judges trained on real tissue, and one file of metric rows a condition, seed and group."""
+
+
+def scored_set(wildcards):
+    return f"{RESULTS}/tilesets/{GRID.tileset(wildcards.condition, wildcards.seed)}"
+
+
+def feature_pairs(wildcards):
+    """Real and synthetic features, encoder by encoder."""
+    scored = GRID.tileset(wildcards.condition, wildcards.seed)
+    return [
+        f"{RESULTS}/features/{which}/{encoder}.npy"
+        for encoder in STUDY.evaluation.encoders
+        for which in ("real/test", scored)
+    ]
+
+
+rule judge:
+    input:
+        config=ancient("<results>/config.yaml"),
+        train="<results>/tilesets/real/train",
+        val="<results>/tilesets/real/val",
+    output:
+        folder=directory("<results>/judges/{kind}"),
+    log:
+        "<logs>/judge/{kind}.log",
+    conda:
+        "../envs/histosynth.yaml"
+    threads: STUDY.threads
+    resources:
+        gpu=1,
+        mem_mb=6000,
+        runtime=240,
+    params:
+        settings=GRID.settings("judge"),
+    message:
+        "Training the judge ({wildcards.kind}) on real tissue"
+    shell:
+        "python scripts/judge.py --config {input.config} --threads {threads}"
+        " --kind {wildcards.kind} --train {input.train} --val {input.val}"
+        " --output {output.folder} 2>&1 | tee {log}"
+
+
+rule fidelity:
+    input:
+        config=ancient("<results>/config.yaml"),
+        real="<results>/tilesets/real/test",
+        synthetic=scored_set,
+        features=feature_pairs,
+    output:
+        rows="<results>/metrics/{condition}/seed{seed}/fidelity.json",
+    log:
+        "<logs>/fidelity/{condition}/seed{seed}.log",
+    conda:
+        "../envs/histosynth.yaml"
+    threads: STUDY.threads
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        settings=GRID.settings("fidelity"),
+        features=lambda wildcards, input: [
+            f"{name}={input.features[2 * i]},{input.features[2 * i + 1]}"
+            for i, name in enumerate(STUDY.evaluation.encoders)
+        ],
+    message:
+        "Scoring fidelity of {wildcards.condition}, seed {wildcards.seed}"
+    shell:
+        "python scripts/fidelity.py --config {input.config} --threads {threads}"
+        " --condition {wildcards.condition} --seed {wildcards.seed} --real {input.real}"
+        " --synthetic {input.synthetic} --features {params.features} --output {output.rows}"
+        " 2>&1 | tee {log}"
+
+
+rule adherence:
+    input:
+        config=ancient("<results>/config.yaml"),
+        real="<results>/tilesets/real/test",
+        synthetic=lambda wildcards: (
+            f"{RESULTS}/tilesets/real/test"
+            if wildcards.condition == "real"
+            else scored_set(wildcards)
+        ),
+        judges=expand("<results>/judges/{kind}", kind=GRID.judges),
+    output:
+        rows="<results>/metrics/{condition}/seed{seed}/adherence.json",
+    log:
+        "<logs>/adherence/{condition}/seed{seed}.log",
+    conda:
+        "../envs/histosynth.yaml"
+    threads: STUDY.threads
+    resources:
+        gpu=1,
+        mem_mb=4000,
+        runtime=120,
+    params:
+        settings=GRID.settings("adherence"),
+        judges=f"{RESULTS}/judges",
+    message:
+        "Scoring adherence of {wildcards.condition}, seed {wildcards.seed}"
+    shell:
+        "python scripts/adherence.py --config {input.config} --threads {threads}"
+        " --condition {wildcards.condition} --seed {wildcards.seed} --real {input.real}"
+        " --synthetic {input.synthetic} --judges {params.judges} --output {output.rows}"
+        " 2>&1 | tee {log}"
+
+
+rule utility:
+    input:
+        config=ancient("<results>/config.yaml"),
+        train="<results>/tilesets/real/train",
+        test="<results>/tilesets/real/test",
+        synthetic=lambda wildcards: [] if wildcards.condition == "real" else scored_set(wildcards),
+    output:
+        rows="<results>/metrics/{condition}/seed{seed}/utility.json",
+    log:
+        "<logs>/utility/{condition}/seed{seed}.log",
+    conda:
+        "../envs/histosynth.yaml"
+    threads: STUDY.threads
+    resources:
+        gpu=1,
+        mem_mb=6000,
+        runtime=480,
+    params:
+        settings=GRID.settings("utility"),
+        synthetic=lambda wildcards, input: (
+            f"--synthetic {input.synthetic}" if input.synthetic else ""
+        ),
+    message:
+        "Training downstream models on {wildcards.condition}, seed {wildcards.seed}"
+    shell:
+        "python scripts/utility.py --config {input.config} --threads {threads}"
+        " --condition {wildcards.condition} --seed {wildcards.seed} --train {input.train}"
+        " --test {input.test} {params.synthetic} --output {output.rows} 2>&1 | tee {log}"

@@ -1,0 +1,47 @@
+"""All rows in one table, and the page to browse."""
+
+
+rule summary:
+    input:
+        config="<results>/config.yaml",
+        rows=[
+            f"{RESULTS}/metrics/{cell.condition}/seed{cell.seed}/{cell.group}.json"
+            for cell in GRID.cells()
+        ],
+    output:
+        parquet="<results>/summary.parquet",
+        csv=report("<results>/summary.csv", category="Scores"),
+    log:
+        "<logs>/summary.log",
+    conda:
+        "../envs/histosynth.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    message:
+        "Collecting every metric row"
+    shell:
+        "python scripts/summary.py --config {input.config} --metrics {input.rows}"
+        " --output {output.parquet} 2>&1 | tee {log}"
+
+
+rule report:
+    input:
+        config="<results>/config.yaml",
+        summary="<results>/summary.parquet",
+    output:
+        page=report("<reports>/index.html", category="Report"),
+    log:
+        "<logs>/report.log",
+    conda:
+        "../envs/histosynth.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        settings=GRID.settings("report"),
+        results=RESULTS,
+    message:
+        "Writing the report"
+    shell:
+        "python scripts/report.py --results {params.results} --output {output.page} 2>&1 | tee {log}"

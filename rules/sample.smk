@@ -1,0 +1,108 @@
+"""Synthetic tile sets: ours, the autoencoder's round trip, and somebody else's images."""
+
+
+rule condition_table:
+    input:
+        config=ancient("<results>/config.yaml"),
+        test="<results>/tilesets/real/test",
+        clusters=f"{RESULTS}/{GRID.cluster_folder}" if GRID.cluster_folder else [],
+    output:
+        table="<results>/condition_table.parquet",
+    log:
+        "<logs>/condition_table.log",
+    conda:
+        "../envs/histosynth.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=GRID.settings("condition_table"),
+        clusters=clusters_option,
+    message:
+        "Drawing the held-out conditions that every variant samples from"
+    shell:
+        "python scripts/condition_table.py --config {input.config} --test {input.test}"
+        " {params.clusters} --output {output.table} 2>&1 | tee {log}"
+
+
+rule sample:
+    input:
+        config=ancient("<results>/config.yaml"),
+        condition="<results>/conditions/{condition}.yaml",
+        model="<results>/models/{condition}/seed{seed}",
+        autoencoder="<results>/models/autoencoder",
+        latents="<results>/latents",
+        table="<results>/condition_table.parquet",
+        test="<results>/tilesets/real/test",
+        clusters=clusters_of,
+    output:
+        folder=directory("<results>/tilesets/synthetic/{condition}/seed{seed}"),
+    log:
+        "<logs>/sample/{condition}/seed{seed}.log",
+    wildcard_constraints:
+        condition=GRID.trained_pattern,
+    priority: 40
+    conda:
+        "../envs/histosynth.yaml"
+    threads: STUDY.threads
+    resources:
+        gpu=1,
+        mem_mb=6000,
+        runtime=240,
+    params:
+        settings=GRID.settings("sample"),
+        clusters=clusters_option,
+    message:
+        "Sampling {wildcards.condition}, seed {wildcards.seed}"
+    shell:
+        "python scripts/sample.py --config {input.config} --threads {threads}"
+        " --condition {input.condition} --model {input.model} --autoencoder {input.autoencoder}"
+        " --latents {input.latents} --table {input.table} --test {input.test} {params.clusters}"
+        " --seed {wildcards.seed} --output {output.folder} 2>&1 | tee {log}"
+
+
+rule roundtrip:
+    input:
+        config=ancient("<results>/config.yaml"),
+        autoencoder="<results>/models/autoencoder",
+        test="<results>/tilesets/real/test",
+    output:
+        folder=directory("<results>/tilesets/synthetic/autoencoder/seed{seed}"),
+    log:
+        "<logs>/roundtrip/seed{seed}.log",
+    conda:
+        "../envs/histosynth.yaml"
+    threads: STUDY.threads
+    resources:
+        gpu=1,
+        mem_mb=6000,
+        runtime=120,
+    message:
+        "Passing the test tiles through the autoencoder: the floor of every condition"
+    shell:
+        "python scripts/roundtrip.py --config {input.config} --threads {threads}"
+        " --autoencoder {input.autoencoder} --tileset {input.test} --output {output.folder}"
+        " 2>&1 | tee {log}"
+
+
+rule external:
+    input:
+        images=lambda wildcards: GRID.condition(wildcards.condition).external,
+    output:
+        folder=directory("<results>/tilesets/synthetic/{condition}/seed{seed}"),
+    log:
+        "<logs>/external/{condition}/seed{seed}.log",
+    wildcard_constraints:
+        condition=GRID.external_pattern,
+    conda:
+        "../envs/histosynth.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        size=STUDY.tiling.size,
+    message:
+        "Importing {wildcards.condition} from {input.images}"
+    shell:
+        "python scripts/import_images.py --images {input.images} --size {params.size}"
+        " --output {output.folder} 2>&1 | tee {log}"

@@ -1,0 +1,110 @@
+"""The autoencoder, its latents, and one latent diffusion model a condition and seed."""
+
+
+def clusters_of(wildcards):
+    """The cluster folder, where the condition uses clusters."""
+    return f"{RESULTS}/{GRID.cluster_folder}" if GRID.needs_clusters(wildcards.condition) else []
+
+
+def clusters_option(wildcards, input):
+    return f"--clusters {input.clusters}" if input.clusters else ""
+
+
+rule autoencoder:
+    input:
+        config=ancient("<results>/config.yaml"),
+        train="<results>/tilesets/real/train",
+        val="<results>/tilesets/real/val",
+    output:
+        folder=directory("<results>/models/autoencoder"),
+    log:
+        "<logs>/autoencoder.log",
+    priority: 100
+    conda:
+        "../envs/histosynth.yaml"
+    threads: STUDY.threads
+    resources:
+        gpu=1,
+        mem_mb=6000,
+        runtime=720,
+    params:
+        settings=GRID.settings("autoencoder"),
+        state=f"{RESULTS}/models/.autoencoder.state",
+    message:
+        "Training the autoencoder"
+    shell:
+        "python scripts/autoencoder.py --config {input.config} --threads {threads}"
+        " --train {input.train} --val {input.val}"
+        " --state {params.state} --output {output.folder} 2>&1 | tee {log}"
+
+
+rule latents:
+    input:
+        config=ancient("<results>/config.yaml"),
+        autoencoder="<results>/models/autoencoder",
+        tileset="<results>/tilesets/real/train",
+    output:
+        folder=directory("<results>/latents"),
+    log:
+        "<logs>/latents.log",
+    priority: 100
+    conda:
+        "../envs/histosynth.yaml"
+    threads: STUDY.threads
+    resources:
+        gpu=1,
+        mem_mb=6000,
+        runtime=240,
+    params:
+        settings=GRID.settings("latents"),
+    message:
+        "Encoding the train tiles into latents"
+    shell:
+        "python scripts/latents.py --config {input.config} --threads {threads}"
+        " --autoencoder {input.autoencoder} --tileset {input.tileset} --output {output.folder}"
+        " 2>&1 | tee {log}"
+
+
+rule condition:
+    output:
+        "<results>/conditions/{condition}.yaml",
+    params:
+        variant=lambda wildcards: GRID.condition_yaml(wildcards.condition),
+    run:
+        Path(output[0]).write_text(params.variant)
+
+
+rule train:
+    input:
+        config=ancient("<results>/config.yaml"),
+        condition="<results>/conditions/{condition}.yaml",
+        train="<results>/tilesets/real/train",
+        latents="<results>/latents",
+        clusters=clusters_of,
+    output:
+        folder=directory("<results>/models/{condition}/seed{seed}"),
+    log:
+        "<logs>/train/{condition}/seed{seed}.log",
+    wildcard_constraints:
+        condition=GRID.trained_pattern,
+    priority: 50
+    conda:
+        "../envs/histosynth.yaml"
+    threads: STUDY.threads
+    resources:
+        gpu=1,
+        mem_mb=6000,
+        runtime=1440,
+    params:
+        settings=GRID.settings("train"),
+        state=lambda wildcards: (
+            f"{RESULTS}/models/{wildcards.condition}/.seed{wildcards.seed}.state"
+        ),
+        clusters=clusters_option,
+    message:
+        "Training {wildcards.condition}, seed {wildcards.seed}"
+    shell:
+        "python scripts/train.py --config {input.config} --threads {threads}"
+        " --condition {input.condition} --train {input.train} --latents {input.latents}"
+        " {params.clusters} --seed {wildcards.seed}"
+        " --state {params.state} --output {output.folder} 2>&1 | tee {log}"

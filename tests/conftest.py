@@ -1,0 +1,35 @@
+"""What tests share: where the shared data lies, and tools that CI requires."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def missing(what: str) -> None:
+    """Skip where something is not installed; in CI its absence is a failure."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what}, which CI requires")
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real slides, images and weights (HISTOSYNTH_DATA, else ../shared/data)."""
+    folder = Path(os.environ.get("HISTOSYNTH_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "SHA256SUMS").is_file():
+        missing(f"no shared data at {folder} (set HISTOSYNTH_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a Chromium that runs headless."""
+    path = shutil.which("chromium")
+    if path is None:
+        missing("chromium is not installed")
+    assert path is not None
+    return path
