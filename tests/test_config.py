@@ -2,6 +2,8 @@
 
 import copy
 import json
+import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -104,3 +106,17 @@ def test_missing_file_and_bad_yaml_are_named(tmp_path):
     (tmp_path / "bad.yaml").write_text("study: [")
     with pytest.raises(InputError, match="not valid YAML"):
         Study.load(tmp_path / "bad.yaml")
+
+
+def test_conda_environment_is_generated_from_pyproject():
+    namespace = runpy.run_path(str(ROOT / "envs" / "generate.py"))
+    committed = (ROOT / "envs" / "histosynth.yaml").read_text()
+    assert committed == namespace["environment_text"](), "run `python envs/generate.py`"
+    pip_packages = yaml.safe_load(committed)["dependencies"][-1]["pip"]
+    assert any(p.startswith("torch>=") for p in pip_packages)
+
+
+def test_lock_pins_exactly_and_names_no_index():
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9._+!]+", pin) for pin in pins)
