@@ -1,0 +1,183 @@
+"""A killed training goes on to the same weights; a wrong or broken one stops with the culprit."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from histosynth.config import AutoencoderSettings, GeneratorSettings
+from histosynth.diffusion.autoencoder import build_autoencoder, train_autoencoder
+from histosynth.diffusion.latents import write_latents
+from histosynth.diffusion.network import ConditionBatch, SignalsSpec
+from histosynth.diffusion.train import train_generator
+from histosynth.errors import InputError
+
+STEPS = 60
+AUTOENCODER = AutoencoderSettings(channels=[8, 8, 8], latent_channels=2, crop=16, batch_size=2)
+GENERATOR = GeneratorSettings(
+    channels=[8, 16], token_width=8, plane_width=4, steps=STEPS, batch_size=4, warmup_steps=5
+)
+SPEC = SignalsSpec(plane_channels=1, token_sizes={"label": 2})
+
+
+def tiles(n: int = 12, size: int = 32) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (n, size, size, 3), dtype=np.uint8)
+
+
+def conditions(rows: np.ndarray, _flips: np.ndarray, seed: int) -> ConditionBatch:
+    random = np.random.default_rng(seed)
+    planes = random.uniform(-1, 1, (len(rows), 1, 32, 32)).astype(np.float32)
+    return ConditionBatch(torch.from_numpy(planes), torch.from_numpy(rows[:, None] % 2))
+
+
+def latent_cache(folder: Path):
+    return write_latents(folder, build_autoencoder(AUTOENCODER), tiles(), tiles_fingerprint="t")
+
+
+def train(folder: Path, **changes):
+    torch.set_num_threads(1)  # bit-equality is claimed for the same machine and threads
+    settings = GENERATOR.model_copy(update=changes)
+    return train_generator(
+        latent_cache(folder / "latents"),
+        conditions,
+        settings,
+        seed=3,
+        spec=SPEC,
+        tile_size=32,
+        state_folder=folder / "state",
+        log=print,
+        device="cpu",
+    )
+
+
+def state_dicts_equal(one, other) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+def train_in_subprocess(folder: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, __file__, str(folder)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_state(folder: Path, process: subprocess.Popen) -> None:
+    for _ in range(6000):
+        if (folder / "state" / "state.pt").exists():
+            return
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    raise AssertionError("no state within a minute")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    network, _ = train(tmp_path_factory.mktemp("uninterrupted"))
+    return network.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)]
+)
+def test_a_killed_training_resumes_to_bit_equal_weights(tmp_path, uninterrupted, number, code):
+    process = train_in_subprocess(tmp_path)
+    wait_for_state(tmp_path, process)
+    process.send_signal(number)
+    process.communicate()
+    assert process.returncode == code
+    saved = torch.load(tmp_path / "state" / "state.pt", weights_only=True)
+    assert 0 < saved["step"] < STEPS and not saved["finished"]
+    network, record = train(tmp_path)
+    assert state_dicts_equal(network.state_dict(), uninterrupted)
+    assert record["steps"] == STEPS and len(record["loss"]) * record["loss_every"] >= STEPS
+
+
+def test_a_finished_training_started_again_gives_the_same_weights_at_once(tmp_path):
+    first, _ = train(tmp_path, steps=4)
+    again, record = train(tmp_path, steps=4)
+    assert state_dicts_equal(first.state_dict(), again.state_dict())
+    assert record["steps"] == 4
+
+
+def test_resuming_with_other_settings_is_refused_and_names_the_keys(tmp_path):
+    train(tmp_path, steps=4)
+    path = tmp_path / "state" / "state.pt"
+    torch.save({**torch.load(path, weights_only=True), "finished": False}, path)
+    with pytest.raises(InputError, match=r"learning_rate: saved 0.001, now 0.005.*delete"):
+        train(tmp_path, steps=4, learning_rate=5e-3)
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_and_rows_and_keeps_the_good_state(tmp_path):
+    def poisoned(rows, flips, seed):
+        batch = conditions(rows, flips, seed)
+        batch.planes[rows == 7] = float("nan")
+        return batch
+
+    with pytest.raises(FloatingPointError, match=r"step \d+, tile rows \[.*\b7\b.*\]"):
+        train_generator(
+            latent_cache(tmp_path / "latents"),
+            poisoned,
+            GENERATOR.model_copy(update={"save_every_seconds": 1e-9}),
+            seed=3,
+            spec=SPEC,
+            tile_size=32,
+            state_folder=tmp_path / "state",
+            log=print,
+            device="cpu",
+        )
+    state = tmp_path / "state" / "state.pt"
+    if state.exists():  # row 7 may be in the very first batch
+        saved = torch.load(state, weights_only=True)
+        assert all(torch.isfinite(value).all() for value in saved["model"].values())
+
+
+def test_an_autoencoder_cut_in_two_ends_with_bit_equal_weights(tmp_path):
+    torch.set_num_threads(1)
+    settings = AUTOENCODER.model_copy(update={"steps": 8, "save_every_seconds": 1e-9})
+
+    class Stop(Exception):
+        pass
+
+    class StoppingImages:
+        """Images whose reading fails once, in mid-training, as a full disk or a kill would."""
+
+        def __init__(self, reads: int) -> None:
+            self.left = reads
+
+        def __len__(self) -> int:
+            return 12
+
+        def __getitem__(self, i):
+            self.left -= 1
+            if self.left < 0:
+                raise Stop
+            return tiles()[i]
+
+    whole, _ = train_autoencoder(tiles(), settings, state_folder=tmp_path / "a", log=print)
+    with pytest.raises(Stop):
+        train_autoencoder(StoppingImages(9), settings, state_folder=tmp_path / "b", log=print)
+    resumed, _ = train_autoencoder(tiles(), settings, state_folder=tmp_path / "b", log=print)
+    assert state_dicts_equal(whole.state_dict(), resumed.state_dict())
+
+
+def test_a_failed_save_leaves_the_previous_state(tmp_path):
+    from histosynth.diffusion.state import ResumableState
+
+    state = ResumableState(tmp_path, {"a": 1}, every_seconds=60, log=print)
+    state.save({"step": 1}, finished=False)
+    with pytest.raises((TypeError, AttributeError, RuntimeError)):
+        state.save({"step": lambda: None}, finished=False)  # cannot be written
+    assert state.load()["step"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+
+
+if __name__ == "__main__":
+    train(Path(sys.argv[1]), save_every_seconds=1e-9)
