@@ -20,7 +20,7 @@ for _module in pkgutil.iter_modules(__path__):
 
 from histosynth.conditions.check import check_conditions  # noqa: E402
 from histosynth.conditions.spec import ConditionSpec, why_not  # noqa: E402
-from histosynth.conditions.targets import TilePool, Targets  # noqa: E402
+from histosynth.conditions.targets import Targets, TilePool  # noqa: E402
 
 __all__ = [
     "ConditionSpec",

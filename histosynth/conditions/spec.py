@@ -1,0 +1,172 @@
+"""A condition: signals composed, what they need, what the network gets, what they make possible."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from histosynth.conditions.signal import Signal, get_signal
+from histosynth.config import SignalSettings
+from histosynth.errors import InputError
+
+if TYPE_CHECKING:
+    from histosynth.conditions.targets import Targets
+    from histosynth.config import Study
+
+EVALUATION_NEEDS = ("maps", "labels", "clusters")
+
+
+@dataclass(frozen=True)
+class ConditionSpec:
+    """A condition of a study; make it with `of` or `load`.
+
+    Attributes
+    ----------
+    name : the condition's name
+    signals : in the study's order, which is the order of planes and tokens
+    label_follows_map : labels are class fractions of the map, so that a map implies its label
+    """
+
+    name: str
+    signals: tuple[Signal, ...]
+    label_follows_map: bool
+
+    @classmethod
+    def of(cls, study: "Study", name: str) -> "ConditionSpec":
+        """The condition `name` of a study.
+
+        Raises
+        ------
+        InputError
+            No such condition, an external one (it has no signals), or a bad signal.
+        """
+        if name not in study.conditions:
+            known = ", ".join(study.conditions)
+            raise InputError(f"conditions.{name}: no such condition; the study has: {known}")
+        signals = study.conditions[name].signals
+        if signals is None:
+            raise InputError(
+                f"conditions.{name}: an external set of images is scored, never trained or sampled"
+            )
+        return cls.compose(study, name, signals)
+
+    @classmethod
+    def compose(
+        cls, study: "Study", name: str, signals: Sequence[SignalSettings]
+    ) -> "ConditionSpec":
+        """Compose signals as settings give them, each checked against the study."""
+        made: list[Signal] = []
+        for i, settings in enumerate(signals):
+            key = f"conditions.{name}.signals[{i}]"
+            signal = get_signal(settings.kind, settings.options, study, key=key)
+            if signal.kind in [other.kind for other in made]:
+                raise InputError(
+                    f"{key}: signal {signal.kind!r} is given twice; a condition takes each kind "
+                    "once, so make two conditions of it"
+                )
+            _check_needs(signal, study, key)
+            made.append(signal)
+        follows = study.label is not None and study.label.source == "class_fraction"
+        return cls(name, tuple(made), follows)
+
+    @classmethod
+    def load(cls, path: str | Path, study: "Study") -> "ConditionSpec":
+        """Read results/{study}/conditions/{condition}.yaml, as `resolved` gives it."""
+        try:
+            settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such condition file") from None
+        if not isinstance(settings, dict) or not {"name", "signals"} <= settings.keys():
+            raise InputError(f"{path}: expected `name` and `signals` (a list), found {settings!r}")
+        signals = [
+            SignalSettings(**({"kind": signal} if isinstance(signal, str) else signal))
+            for signal in settings["signals"]
+        ]
+        return cls.compose(study, settings["name"], signals)
+
+    def resolved(self) -> dict[str, Any]:
+        """Name and signals with every option filled in, for YAML."""
+        signals = [
+            {"kind": signal.kind, **signal.options.model_dump(mode="json")}
+            for signal in self.signals
+        ]
+        return {"name": self.name, "signals": signals}
+
+    @property
+    def needs(self) -> set[str]:
+        """What the signals need of the tiles: among images, maps, labels, clusters."""
+        return set().union(*(signal.needs for signal in self.signals))
+
+    @property
+    def provides(self) -> set[str]:
+        """What a sample carries because it was requested: among maps, labels, clusters."""
+        provided = set().union(*(signal.provides for signal in self.signals))
+        if self.label_follows_map and "maps" in provided:
+            provided.add("labels")
+        return provided
+
+    @property
+    def plane_channels(self) -> int:
+        """Number of planes of all plane signals."""
+        return sum(signal.width for signal in self._joining("planes"))
+
+    @property
+    def token_sizes(self) -> dict[str, int]:
+        """Token signal -> number of its values, in the order of the columns of `tokens`."""
+        return {signal.kind: signal.width for signal in self._joining("token")}
+
+    @property
+    def vector_widths(self) -> dict[str, int]:
+        """Vector signal -> width of its vectors."""
+        return {signal.kind: signal.width for signal in self._joining("vector")}
+
+    def planes(self, targets: "Targets") -> np.ndarray | None:
+        """Planes of all plane signals, float32 (b, plane_channels, H, W) in [-1, 1], or None."""
+        planes = [signal.encode(targets) for signal in self._joining("planes")]
+        return np.concatenate(planes, 1) if planes else None
+
+    def tokens(self, targets: "Targets") -> np.ndarray | None:
+        """Tokens of all token signals, int64 (b, len(token_sizes)), or None."""
+        tokens = [signal.encode(targets) for signal in self._joining("token")]
+        return np.stack(tokens, 1) if tokens else None
+
+    def vectors(self, targets: "Targets") -> dict[str, np.ndarray]:
+        """Vectors by signal, each float32 (b, width)."""
+        return {signal.kind: signal.encode(targets) for signal in self._joining("vector")}
+
+    def _joining(self, joins: str) -> list[Signal]:
+        return [signal for signal in self.signals if signal.joins == joins]
+
+
+def why_not(spec: ConditionSpec, wanted: str) -> str:
+    """Why samples of a condition have no `wanted` (maps, labels, clusters); "" where they have.
+
+    The reason is what a cell of the report says that reads not_applicable.
+    """
+    if wanted in spec.provides:
+        return ""
+    kinds = ", ".join(signal.kind for signal in spec.signals) or "none"
+    return (
+        f"condition {spec.name} requests no {wanted} of the generator (its signals: {kinds}), "
+        "so its images have none to be scored against or trained on"
+    )
+
+
+def _check_needs(signal: Signal, study: "Study", key: str) -> None:
+    missing = {
+        "labels": (study.label is None, "`label` is not configured; add it with its names"),
+        "clusters": (
+            study.clusters is None,
+            "`clusters` is not configured; add it with an encoder and k",
+        ),
+        "maps": (not study.classes, "`classes` is empty; list the tissue classes and mask values"),
+    }
+    for need in sorted(signal.needs & missing.keys()):
+        lacking, cure = missing[need]
+        if lacking:
+            raise InputError(
+                f"{key}: signal {signal.kind!r} needs {need}, but {cure}, or drop the signal"
+            )

@@ -1,0 +1,141 @@
+"""The condition table: which held-out tile each synthetic image is asked to be, for all conditions.
+
+Image i of every condition comes from row i: the same test tile's map, label and cluster, the same
+crops and the same noise. So conditions are compared image by image.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from histosynth.conditions.crop import CropOptions, crop_index, window_sizes
+from histosynth.conditions.targets import Targets, TilePool, cluster_ids
+from histosynth.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from histosynth.config import SamplingSettings
+    from histosynth.tilesets import TileSet
+
+COLUMNS = "index seed test_row source_tile_id label cluster crop_tile_ids".split()
+NOISE_STRIDE = 2**32  # generator seeds lie this far apart in the seeds of the noise
+
+
+def condition_table(
+    test: "TileSet", settings: "SamplingSettings", *, clusters: "pd.DataFrame | None" = None
+) -> "pd.DataFrame":
+    """Draw `settings.n` conditions from the test tiles, without repeats while they last.
+
+    Parameters
+    ----------
+    clusters : rows (tile_id, cluster) that cover the test tiles, where the study clusters
+
+    Returns
+    -------
+    DataFrame with `COLUMNS`: index 0..n-1; seed = settings.seed + index; test_row; its tile id,
+    label (None where it has none) and cluster (-1 without clusters); and crop_tile_ids, a JSON
+    object from class name to a test tile of another slide that shows this class.
+
+    Raises
+    ------
+    InputError
+        The test set is empty, or a tile has no cluster.
+    """
+    import pandas as pd
+
+    if len(test) == 0:
+        raise InputError(
+            f"{test.folder}: no test tiles to take conditions from; loosen the tiling's rules or "
+            "give the test split more patients"
+        )
+    rounds = -(-settings.n // len(test))
+    random = np.random.default_rng([settings.seed, 0])
+    rows = np.concatenate([random.permutation(len(test)) for _ in range(rounds)])[: settings.n]
+    tile_ids = test.table["tile_id"].astype(str).to_numpy()
+    labels = test.table["label"].to_numpy() if "label" in test.table else np.full(len(test), None)
+    of_tile = cluster_ids(test, clusters) if clusters is not None else np.full(len(test), -1)
+    table = pd.DataFrame(
+        {
+            "index": np.arange(settings.n),
+            "seed": settings.seed + np.arange(settings.n),
+            "test_row": rows,
+            "source_tile_id": tile_ids[rows],
+            "label": labels[rows],
+            "cluster": of_tile[rows],
+            "crop_tile_ids": _crop_donors(test, rows, seed=settings.seed),
+        }
+    )
+    return table[COLUMNS]
+
+
+def _crop_donors(test: "TileSet", rows: np.ndarray, *, seed: int) -> list[str]:
+    """For each row a JSON object {class name: tile id} of crops for the classes in its map."""
+    if not test.classes:
+        return ["{}"] * len(rows)
+    pool = TilePool.of(test, {"maps"})
+    assert pool.maps is not None
+    options = CropOptions(source="other_slide")
+    index = crop_index(pool, window_sizes(min(test.size), options.size), options.purity)
+    donors = []
+    for i, row in enumerate(rows):
+        random = np.random.default_rng([seed, i, 1])
+        present = np.unique(pool.maps[int(row)])
+        found = {}
+        for c, name in enumerate(test.classes):
+            donor = index.draw(c, int(pool.slides[row]), random) if c in present else -1
+            if donor >= 0:
+                found[name] = pool.tile_ids[donor]
+        donors.append(json.dumps(found))
+    return donors
+
+
+def read_condition_table(path: str | Path, test: "TileSet") -> "pd.DataFrame":
+    """Read a condition table and make sure that it was drawn from this test set.
+
+    Raises
+    ------
+    InputError
+        Missing columns, or rows that name other tiles than the test set has there.
+    """
+    import pandas as pd
+
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such condition table; make it by scripts/condition_table.py")
+    table = pd.read_parquet(path)
+    missing = [column for column in COLUMNS if column not in table]
+    if missing:
+        raise InputError(f"{path}: no column {', '.join(missing)}; expected {', '.join(COLUMNS)}")
+    rows = table["test_row"].to_numpy()
+    tile_ids = test.table["tile_id"].astype(str).to_numpy()
+    if rows.max() >= len(test) or (tile_ids[rows] != table["source_tile_id"]).any():
+        raise InputError(
+            f"{path}: was drawn from another test set than {test.folder}; make both again"
+        )
+    return table
+
+
+def table_targets(table: "pd.DataFrame", pool: TilePool, class_names: tuple[str, ...]) -> Targets:
+    """The rows of a condition table as targets in the test pool, crops fixed by the table."""
+    row_of = {tile_id: row for row, tile_id in enumerate(pool.tile_ids)}
+    donors = np.full((len(table), len(class_names)), -1, dtype=np.int64)
+    for i, text in enumerate(table["crop_tile_ids"]):
+        for name, tile_id in json.loads(text).items():
+            donors[i, class_names.index(name)] = row_of[tile_id]
+    return Targets(
+        pool,
+        table["test_row"].to_numpy(np.int64),
+        # the table's own seed, not the generator's: all conditions and generators get one crop
+        seeds=[(int(seed), 2) for seed in table["seed"]],
+        donors=donors,
+    )
+
+
+def noise_seeds(table: "pd.DataFrame", generator_seed: int) -> np.ndarray:
+    """The seed of each image's noise, int64 (n,): equal for all conditions of one generator seed.
+
+    With generator seed 0 it is the table's seed, so image i has seed i.
+    """
+    return table["seed"].to_numpy(np.int64) + generator_seed * NOISE_STRIDE

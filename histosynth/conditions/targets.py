@@ -1,0 +1,204 @@
+"""Tiles as signals read them: a pool in memory, and the rows of it whose conditions are wanted."""
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from histosynth.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from histosynth.tilesets import TileSet
+
+MEMORY_LIMIT = 4 * 2**30  # bytes of pixels held decoded; a larger set is read tile by tile
+
+
+class _OnDemand:
+    """A sequence of arrays, each read when it is asked for."""
+
+    def __init__(self, read: Callable[[int], Any], n: int) -> None:
+        self._read, self._n = read, n
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __getitem__(self, i: int | slice) -> Any:
+        if isinstance(i, slice):
+            return [self._read(j) for j in range(*i.indices(self._n))]
+        return self._read(int(i))
+
+
+def tile_images(tiles: "TileSet", *, limit: int = MEMORY_LIMIT) -> Sequence[np.ndarray]:
+    """Images of a set by index, uint8 (H, W, 3): in memory up to `limit` bytes, else on demand."""
+    if len(tiles) * int(np.prod(tiles.size)) * 3 <= limit:
+        return tiles.images()  # type: ignore[return-value]
+    return _OnDemand(tiles.image, len(tiles))  # type: ignore[return-value]
+
+
+def tile_maps(tiles: "TileSet", *, limit: int = MEMORY_LIMIT) -> Sequence[np.ndarray]:
+    """The maps of a set by index, uint8 (H, W); as `tile_images`.
+
+    Raises
+    ------
+    InputError
+        The set has no maps.
+    """
+    if not tiles.classes:
+        raise InputError(
+            f"{tiles.folder}: the condition needs maps, but this tile set has none; "
+            "give the cohort an `annotation` column, or drop the signals map and crop"
+        )
+    if len(tiles) * int(np.prod(tiles.size)) <= limit:
+        maps = tiles.maps()
+        assert maps is not None
+        return maps  # type: ignore[return-value]
+    return _OnDemand(tiles.map, len(tiles))  # type: ignore[return-value]
+
+
+@dataclass
+class TilePool:
+    """What signals may read of n tiles.
+
+    Attributes
+    ----------
+    images : n arrays uint8 (H, W, 3), or None where no signal asks for them
+    maps : n arrays uint8 (H, W) of class indices (255: unlabelled), or None
+    labels, clusters : int64 (n,), or None
+    slides : int64 (n,), equal for tiles of one slide
+    tile_ids : n names
+    classes : number of map classes
+    memo : what signals derive once of the pool, by a key of their own
+    """
+
+    tile_ids: Sequence[str]
+    slides: np.ndarray
+    images: Sequence[np.ndarray] | None = None
+    maps: Sequence[np.ndarray] | None = None
+    labels: np.ndarray | None = None
+    clusters: np.ndarray | None = None
+    classes: int = 0
+    memo: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        tiles: "TileSet",
+        needs: Iterable[str],
+        *,
+        label_names: Sequence[str] = (),
+        clusters: "pd.DataFrame | None" = None,
+    ) -> "TilePool":
+        """Read what `needs` names (images, maps, labels, clusters) of a tile set.
+
+        Parameters
+        ----------
+        clusters : rows (tile_id, cluster), as in assignments.parquet
+
+        Raises
+        ------
+        InputError
+            Something needed is missing from the set; the tile or the cure is named.
+        """
+        import pandas as pd
+
+        needs = set(needs)
+        pool = cls(
+            tile_ids=tiles.table["tile_id"].astype(str).tolist(),
+            slides=pd.factorize(tiles.table["slide_id"].astype(str))[0].astype(np.int64),
+            classes=len(tiles.classes),
+        )
+        if "images" in needs:
+            pool.images = tile_images(tiles)
+        if "maps" in needs:
+            pool.maps = tile_maps(tiles)
+        if "labels" in needs:
+            pool.labels = label_ids(tiles, label_names)
+        if "clusters" in needs:
+            pool.clusters = cluster_ids(tiles, clusters)
+        return pool
+
+    def __len__(self) -> int:
+        return len(self.tile_ids)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The tiles whose conditions are wanted.
+
+    Attributes
+    ----------
+    rows : int64 (b,), rows of `pool`
+    seeds : b tuples of non-negative ints; sample i draws at random from seeds[i] alone
+    donors : int64 (b, classes), the row of `pool` that gives class c its crop (-1: none), where a
+        condition table has fixed it; None lets a signal draw
+    """
+
+    pool: TilePool
+    rows: np.ndarray
+    seeds: Sequence[tuple[int, ...]]
+    donors: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, positions: np.ndarray) -> "Targets":
+        """The targets at some positions."""
+        donors = None if self.donors is None else self.donors[positions]
+        return Targets(self.pool, self.rows[positions], [self.seeds[i] for i in positions], donors)
+
+    def maps(self) -> np.ndarray:
+        """The targets' maps, uint8 (b, H, W)."""
+        assert self.pool.maps is not None, "the pool was read without maps"
+        return np.stack([self.pool.maps[int(row)] for row in self.rows])
+
+    def random(self, i: int) -> np.random.Generator:
+        """The generator of sample i."""
+        return np.random.default_rng(self.seeds[i])
+
+
+def label_ids(tiles: "TileSet", label_names: Sequence[str]) -> np.ndarray:
+    """The index of each tile's label in `label_names`, int64 (n,).
+
+    Raises
+    ------
+    InputError
+        A tile without a label, or with one that the study does not know.
+    """
+    index = {name: i for i, name in enumerate(label_names)}
+    ids = np.array([index.get(label, -1) for label in tiles.table["label"]], dtype=np.int64)
+    bad = np.flatnonzero(ids < 0)
+    if bad.size:
+        row = tiles.table.iloc[int(bad[0])]
+        raise InputError(
+            f"{tiles.folder}: {bad.size} of {len(ids)} tiles have no known label, the first is "
+            f"{row['tile_id']} with {row['label']!r}; `label.names` has: {', '.join(label_names)}. "
+            "Complete the cohort's labels, or drop the signal label"
+        )
+    return ids
+
+
+def cluster_ids(tiles: "TileSet", clusters: "pd.DataFrame | None") -> np.ndarray:
+    """The cluster of each tile, int64 (n,), from rows (tile_id, cluster).
+
+    Raises
+    ------
+    InputError
+        No assignments given, or none for a tile.
+    """
+    if clusters is None:
+        raise InputError(
+            "the condition needs clusters, but none were given; pass the folder that "
+            "scripts/cluster.py wrote as --clusters"
+        )
+    found = clusters.drop_duplicates("tile_id").set_index("tile_id")["cluster"]
+    found = found.reindex(tiles.table["tile_id"])
+    if found.isna().any():
+        missing = found.index[found.isna()]
+        raise InputError(
+            f"{tiles.folder}: {len(missing)} of {len(found)} tiles have no cluster, the first is "
+            f"{missing[0]}; run scripts/cluster.py again with --assign for this set"
+        )
+    return found.to_numpy(np.int64)

@@ -1,0 +1,54 @@
+"""Conditions as the network takes them: from tiles and a condition to torch batches."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from histosynth.conditions.targets import Targets, TilePool
+from histosynth.diffusion.latents import flip
+from histosynth.diffusion.network import ConditionBatch, SignalsSpec
+
+if TYPE_CHECKING:
+    from histosynth.conditions.spec import ConditionSpec
+
+
+def signals_spec(spec: "ConditionSpec") -> SignalsSpec:
+    """What a condition feeds the network."""
+    return SignalsSpec(spec.plane_channels, spec.token_sizes, spec.vector_widths)
+
+
+def condition_batch(
+    spec: "ConditionSpec", targets: Targets, flips: np.ndarray | None = None
+) -> ConditionBatch:
+    """Conditions of some targets, planes flipped as `flips` (b,) of `latents.FLIPS` say."""
+    planes, tokens = spec.planes(targets), spec.tokens(targets)
+    if planes is not None and flips is not None:
+        planes = np.stack(
+            [flip(p, int(f), axes=(1, 2)) for p, f in zip(planes, flips, strict=True)]
+        )
+    return ConditionBatch(
+        None if planes is None else torch.from_numpy(planes),
+        None if tokens is None else torch.from_numpy(tokens),
+        {name: torch.from_numpy(vector) for name, vector in spec.vectors(targets).items()},
+    )
+
+
+def training_source(
+    spec: "ConditionSpec", pool: TilePool
+) -> Callable[[np.ndarray, np.ndarray, int], ConditionBatch]:
+    """Conditions of train tiles for `train_generator`, a pure function of (rows, flips, seed)."""
+
+    def source(rows: np.ndarray, flips: np.ndarray, seed: int) -> ConditionBatch:
+        seeds = [(seed, position) for position in range(len(rows))]
+        return condition_batch(spec, Targets(pool, rows, seeds), flips)
+
+    return source
+
+
+def sampling_source(
+    spec: "ConditionSpec", targets: Targets
+) -> Callable[[np.ndarray], ConditionBatch]:
+    """Conditions of the images of a condition table, by their positions in it."""
+    return lambda positions: condition_batch(spec, targets.take(positions))
