@@ -1,6 +1,5 @@
 """The benchmark's graph. `snakemake --cores 2` runs the demo; `--configfile studies/X.yaml` another."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -10,7 +9,7 @@ min_version("9.19")
 
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
-os.environ["PYTHONPATH"] = str(ROOT)  # the scripts of every job import this checkout
+shell.prefix(f"export PYTHONPATH={ROOT}; ")  # every script imports this checkout
 
 from histosynth.grid import Grid
 
@@ -42,6 +41,7 @@ wildcard_constraints:
     kind="segmenter|classifier",
 
 
+include: "rules/common.smk"
 include: "rules/tile.smk"
 include: "rules/embed.smk"
 include: "rules/cluster.smk"
@@ -61,15 +61,6 @@ rule all:
     default_target: True
     input:
         "<reports>/index.html",
-
-
-rule config:
-    output:
-        "<results>/config.yaml",
-    params:
-        study=STUDY.dump(),
-    run:
-        Path(output[0]).write_text(params.study)
 
 
 onerror:

@@ -1,11 +1,6 @@
 """Tile sets to feature arrays."""
 
 
-def embed_gpus(wildcards):
-    encoder = STUDY.encoders.get(wildcards.encoder)
-    return 0 if encoder is None or encoder.kind == "texture" else 1
-
-
 rule embed:
     input:
         config=ancient("<results>/config.yaml"),

@@ -1,20 +1,6 @@
 """Judges trained on real tissue, and one file of metric rows a condition, seed and group."""
 
 
-def scored_set(wildcards):
-    return f"{RESULTS}/tilesets/{GRID.tileset(wildcards.condition, wildcards.seed)}"
-
-
-def feature_pairs(wildcards):
-    """Real and synthetic features, encoder by encoder."""
-    scored = GRID.tileset(wildcards.condition, wildcards.seed)
-    return [
-        f"{RESULTS}/features/{which}/{encoder}.npy"
-        for encoder in STUDY.evaluation.encoders
-        for which in ("real/test", scored)
-    ]
-
-
 rule judge:
     input:
         config=ancient("<results>/config.yaml"),
@@ -95,7 +81,7 @@ rule adherence:
         runtime=120,
     params:
         settings=GRID.settings("adherence"),
-        judges=f"{RESULTS}/judges",
+        judges=lambda wildcards, input: Path(input.judges[0]).parent,
     message:
         "Scoring adherence of {wildcards.condition}, seed {wildcards.seed}"
     shell:

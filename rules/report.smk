@@ -40,7 +40,7 @@ rule report:
         runtime=30,
     params:
         settings=GRID.settings("report"),
-        results=RESULTS,
+        results=subpath(input.summary, parent=True),
     message:
         "Writing the report"
     shell:

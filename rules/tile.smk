@@ -3,6 +3,19 @@
 CHUNKS = range(STUDY.tiling.chunks)
 
 
+rule config:
+    output:
+        "<results>/config.yaml",
+    log:
+        "<logs>/config.log",
+    conda:
+        "../envs/histosynth.yaml"
+    params:
+        study=STUDY.dump(),
+    shell:
+        "printf %s {params.study:q} > {output} 2> {log}"
+
+
 rule phantom:
     input:
         config=ancient("<results>/config.yaml"),
@@ -90,7 +103,7 @@ rule split:
         runtime=120,
     params:
         settings=GRID.settings("split"),
-        folder=f"{RESULTS}/tilesets/real",
+        folder=subpath(output.summary, parent=True),
     message:
         "Gathering the tiles into train, val and test"
     shell:

@@ -1,15 +1,6 @@
 """The autoencoder, its latents, and one latent diffusion model a condition and seed."""
 
 
-def clusters_of(wildcards):
-    """The cluster folder, where the condition uses clusters."""
-    return f"{RESULTS}/{GRID.cluster_folder}" if GRID.needs_clusters(wildcards.condition) else []
-
-
-def clusters_option(wildcards, input):
-    return f"--clusters {input.clusters}" if input.clusters else ""
-
-
 rule autoencoder:
     input:
         config=ancient("<results>/config.yaml"),
@@ -68,10 +59,14 @@ rule latents:
 rule condition:
     output:
         "<results>/conditions/{condition}.yaml",
+    log:
+        "<logs>/condition/{condition}.log",
+    conda:
+        "../envs/histosynth.yaml"
     params:
         variant=lambda wildcards: GRID.condition_yaml(wildcards.condition),
-    run:
-        Path(output[0]).write_text(params.variant)
+    shell:
+        "printf %s {params.variant:q} > {output} 2> {log}"
 
 
 rule train:

@@ -1,0 +1,29 @@
+"""Inputs and options that depend on a wildcard."""
+
+
+def embed_gpus(wildcards):
+    encoder = STUDY.encoders.get(wildcards.encoder)
+    return 0 if encoder is None or encoder.kind == "texture" else 1
+
+
+def clusters_of(wildcards):
+    """The cluster folder, where the condition uses clusters."""
+    return f"{RESULTS}/{GRID.cluster_folder}" if GRID.needs_clusters(wildcards.condition) else []
+
+
+def clusters_option(wildcards, input):
+    return f"--clusters {input.clusters}" if input.clusters else ""
+
+
+def scored_set(wildcards):
+    return f"{RESULTS}/tilesets/{GRID.tileset(wildcards.condition, wildcards.seed)}"
+
+
+def feature_pairs(wildcards):
+    """Real and synthetic features, encoder by encoder."""
+    scored = GRID.tileset(wildcards.condition, wildcards.seed)
+    return [
+        f"{RESULTS}/features/{which}/{encoder}.npy"
+        for encoder in STUDY.evaluation.encoders
+        for which in ("real/test", scored)
+    ]
