@@ -1,0 +1,139 @@
+"""Render the report: one HTML file that needs nothing beside itself."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from histosynth.report import answer, gallery, glossary, leaderboard, views
+from histosynth.report.collect import Results
+from histosynth.report.figures import COLORS, number
+
+PACKAGES = "histosynth torch diffusers timm numpy scikit-learn scikit-image openslide-python".split()
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a report comes from; `commit` is found by the caller, if there is one."""
+
+    commit: str = "unknown (not a git checkout)"
+    command: str = ""
+    date: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+def render(results: Results, provenance: Provenance | None = None) -> str:
+    """The whole report as HTML."""
+    board = leaderboard.build(results, leaderboard.main_columns(results))
+    environment = Environment(
+        loader=PackageLoader("histosynth.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": number,
+        "signed": signed,
+        "duration": views.duration,
+        "percent": lambda share: "–" if pd.isna(share) else f"{share:.0%}",
+        "isna": pd.isna,
+    }
+    provenance = provenance or Provenance()
+    return environment.get_template("index.html.j2").render(
+        r=results,
+        study=results.study,
+        board=board,
+        headings=headings(board),
+        sentences=answer.sentences(results, board),
+        troubles=trouble_list(results, board),
+        plots=views.dot_plots(results, board),
+        scatters=views.scatters(results, board),
+        gallery=gallery.build(results),
+        fidelity=views.fidelity_tables(results),
+        adherence=views.adherence_tables(results),
+        utility=views.utility_tables(results),
+        sheets=gallery.contact_sheets(results),
+        losses=views.loss_plots(results),
+        score_times=score_times(results),
+        protocols=views.protocol_rows(results),
+        versions=versions(results),
+        glossary=[m for m in glossary.METRICS.values() if _is_used(results, board, m.name)],
+        terms=glossary.TERMS,
+        colors={n: f"s{i % COLORS}" for n, i in views.colors(results).items()},
+        provenance=provenance,
+        counts=counts,
+    )
+
+
+def signed(value: float) -> str:
+    """A difference with its sign always shown."""
+    text = number(value)
+    return text if text.startswith(("−", "–")) or value == 0 else f"+{text}"
+
+
+def headings(board: leaderboard.Leaderboard) -> list[tuple[str, int]]:
+    """Headings over neighbouring columns, with how many each spans."""
+    spans: list[tuple[str, int]] = []
+    for column in board.columns:
+        if spans and spans[-1][0] == column.heading:
+            spans[-1] = (column.heading, spans[-1][1] + 1)
+        else:
+            spans.append((column.heading, 1))
+    return spans
+
+
+def counts(line: leaderboard.Line) -> str:
+    """How many synthetic and real images the scores of a line stand on."""
+    told = []
+    for name in ("n_synthetic", "n_real"):
+        found = sorted({n for c in line.cells if (n := getattr(c, name)) is not None})
+        told.append("–" if not found else "–".join(str(n) for n in dict.fromkeys((found[0], found[-1]))))
+    return " / ".join(told)
+
+
+def trouble_list(results: Results, board: leaderboard.Leaderboard) -> list[dict[str, Any]]:
+    """Cells without a number, or with seeds left out, grouped by status, condition and reason."""
+    grouped: dict[tuple[str, str, str], list[str]] = {}
+    for line in board.lines:
+        for column, cell in zip(board.columns, line.cells, strict=True):
+            if cell.status != "ok" or cell.reason:
+                status = cell.status if cell.status != "ok" else "incomplete"
+                where = f"{column.label} ({column.encoder})" if column.encoder else column.label
+                grouped.setdefault((status, line.name, cell.reason), []).append(where)
+    order = ("failed", "missing", "incomplete", "not_applicable")
+    items = sorted(grouped.items(), key=lambda item: order.index(item[0][0]))
+    return [
+        {"status": status, "name": name, "reason": reason, "where": ", ".join(where)}
+        for (status, name, reason), where in items
+    ]
+
+
+def score_times(results: Results) -> dict[str, float]:
+    """Seconds of all evaluations, by group."""
+    totals: dict[str, float] = {}
+    for path, seconds in results.score_seconds.items():
+        group = Path(path).stem
+        totals[group] = totals.get(group, 0.0) + seconds
+    return totals
+
+
+def versions(results: Results) -> dict[str, str]:
+    """Package versions: as the evaluations recorded them, else as installed here."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found | {str(k): str(v) for k, v in results.versions.items()}
+
+
+def _is_used(results: Results, board: leaderboard.Leaderboard, name: str) -> bool:
+    return name in {c.metric for c in board.columns} | set(results.rows["metric"])
