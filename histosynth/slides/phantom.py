@@ -28,13 +28,19 @@ from histosynth.slides.phantom_layout import (
     Layout,
     lay_out,
 )
-from histosynth.slides.phantom_texture import beer_lambert, collagen, slide_stain, smooth_noise
+from histosynth.slides.phantom_texture import (
+    beer_lambert,
+    collagen,
+    slide_stain,
+    smooth_noise,
+    upsample,
+)
+from histosynth.slides.phantom_tiff import write_mask, write_pyramid
 
 if TYPE_CHECKING:
     from histosynth.config import PhantomCohort
 
 PHANTOM_CLASSES = ("background", "stroma", "gland", "tumour", "lymphocytes", "fat")
-_TILE = 256
 
 
 def render_slide(
@@ -94,22 +100,28 @@ def _concentrations(
 
     seen = _roughen(streams[0], layout.mask, mpp=mpp, reach=1.0 + 3.0 * difficulty)
     weight = {kind: blur(seen == kind, 1.0) for kind in (STROMA, GLAND, TUMOUR, LYMPHOCYTES, FAT)}
-    epithelium = blur(layout.depth > 0, 14) + blur(layout.mask == TUMOUR, 14)
+    every = max(1, int(3 / mpp))  # so wide a blur needs no finer grid
+    nodes = np.s_[::every, ::every]
+    epithelium = (layout.depth[nodes] > 0) + (layout.mask[nodes] == TUMOUR).astype(np.float32)
+    epithelium = ndimage.gaussian_filter(np.pad(epithelium, (0, 1), mode="edge"), 14 / mpp / every)
+    epithelium = upsample(epithelium, shape, cell_px=every)
     fibres = collagen(streams[1], shape, mpp=mpp, around=epithelium)
     slow, grain, fine = noise(2, 160), noise(2, 9), noise(2, 3.5)
 
-    eosin = weight[STROMA] * fibres.density * (0.82 + 0.12 * slow)
-    eosin += weight[LYMPHOCYTES] * (0.22 + 0.28 * fibres.density)
+    eosin = weight[STROMA] * fibres.density * (0.82 + 0.12 * slow + 0.05 * fine)
+    eosin += weight[LYMPHOCYTES] * (0.16 + 0.26 * fibres.density)
     haematoxylin = weight[STROMA] * (0.10 + 0.03 * slow + 0.02 * grain)
     haematoxylin += weight[LYMPHOCYTES] * (0.20 + 0.04 * grain)
 
     # Tumour cytoplasm: amphophilic and granular, in places shrunk away from the stroma.
-    eosin += weight[TUMOUR] * (0.50 + 0.07 * grain + 0.06 * fine + 0.08 * slow)
-    haematoxylin += weight[TUMOUR] * (0.34 + 0.07 * grain + 0.04 * fine - 0.05 * slow)
+    eosin += weight[TUMOUR] * (0.44 + 0.05 * grain + 0.05 * fine + 0.08 * slow)
+    haematoxylin += weight[TUMOUR] * (0.27 + 0.04 * grain + 0.03 * fine - 0.05 * slow)
 
     _add_glands(streams[3], layout, weight[GLAND], haematoxylin, eosin, mpp=mpp, grain=grain)
 
-    walls = np.exp(-((layout.wall / 1.1) ** 2)) * (0.75 + 0.15 * grain)
+    # A cell that ends at another tissue still has its wall: the border of the fat as a whole.
+    walls = np.exp(-((layout.wall / 1.1) ** 2)) + 0.8 * (weight[FAT] < 0.85)
+    walls = np.minimum(walls, 1) * (0.75 + 0.15 * grain)
     eosin += weight[FAT] * (0.75 * walls + 0.02)
     haematoxylin += weight[FAT] * 0.06 * walls
 
@@ -258,7 +270,7 @@ def write_phantom_cohort(folder: Path, settings: PhantomCohort, *, progress: boo
             "annotation": f"masks/{slide_id}.tiff",
         }
         write_pyramid(folder / row["image"], image, mpp=settings.mpp)
-        _write_mask(folder / row["annotation"], mask, mpp=settings.mpp)
+        write_mask(folder / row["annotation"], mask, mpp=settings.mpp)
         rows.append(row)
     table = folder / "cohort.csv"
     with table.open("w", newline="", encoding="utf-8") as handle:
@@ -266,54 +278,3 @@ def write_phantom_cohort(folder: Path, settings: PhantomCohort, *, progress: boo
         writer.writeheader()
         writer.writerows(rows)
     return table
-
-
-def write_pyramid(path: Path, image: np.ndarray, *, mpp: float) -> None:
-    """Write RGB pixels as a tiled, lossless, pyramidal TIFF that OpenSlide opens.
-
-    Parameters
-    ----------
-    image
-        (height, width, 3) uint8. Each further level is the mean of 2 x 2 pixels, down to a shorter
-        side of 256 or less.
-    mpp
-        Micrometres a pixel of the first level, written as the TIFF resolution.
-    """
-    import tifffile
-
-    with tifffile.TiffWriter(path) as writer:
-        level = 0
-        while True:
-            writer.write(
-                image,
-                photometric="rgb",
-                tile=(_TILE, _TILE),
-                compression="zlib",
-                compressionargs={"level": 4},
-                predictor=True,
-                resolution=(1e4 / (mpp * 2**level),) * 2,
-                resolutionunit="CENTIMETER",
-                subfiletype=1 if level else 0,
-                metadata=None,
-            )
-            if min(image.shape[:2]) <= _TILE:
-                return
-            height, width = (length // 2 * 2 for length in image.shape[:2])
-            blocks = image[:height, :width].reshape(height // 2, 2, width // 2, 2, 3)
-            image = ((blocks.sum(axis=(1, 3), dtype=np.uint16) + 2) // 4).astype(np.uint8)
-            level += 1
-
-
-def _write_mask(path: Path, mask: np.ndarray, *, mpp: float) -> None:
-    import tifffile
-
-    tifffile.imwrite(
-        path,
-        mask,
-        photometric="minisblack",
-        tile=(_TILE, _TILE),
-        compression="zlib",
-        resolution=(1e4 / mpp,) * 2,
-        resolutionunit="CENTIMETER",
-        metadata=None,
-    )

@@ -162,7 +162,7 @@ def lymphocytes(
     rng: np.random.Generator, layout: Layout, *, mpp: float, difficulty: float
 ) -> Cells:
     """Small round dark nuclei: dense where lymphoid, and strewn over stroma and tumour."""
-    points = hexagonal_points(rng, layout.mask.shape, spacing=7.6, mpp=mpp, jitter=0.42)
+    points = hexagonal_points(rng, layout.mask.shape, spacing=6.9, mpp=mpp, jitter=0.42)
     kind = _at(layout.mask, points, mpp)
     stray = np.select([kind == STROMA, kind == TUMOUR], [0.03, 0.02], 0.0) * (1 + difficulty)
     # Strays come in small flocks rather than evenly: their chance follows the lymphoid field too.
@@ -180,12 +180,12 @@ def tumour_nuclei(
     rng: np.random.Generator, layout: Layout, *, mpp: float, difficulty: float
 ) -> Cells:
     """Crowded, large, irregular nuclei in nests, with a few strays around them."""
-    points = hexagonal_points(rng, layout.mask.shape, spacing=11.0, mpp=mpp, jitter=0.4)
+    points = hexagonal_points(rng, layout.mask.shape, spacing=11.6, mpp=mpp, jitter=0.36)
     kind = _at(layout.mask, points, mpp)
     chance = np.where(kind == TUMOUR, 0.92, np.where(kind == STROMA, 0.004 * difficulty, 0))
-    points = keep_apart(rng.permutation(points[rng.random(len(points)) < chance]), distance=6.5)
+    points = keep_apart(rng.permutation(points[rng.random(len(points)) < chance]), distance=8.0)
     return make_cells(
-        rng, points, diameter=(9.6 - 1.2 * difficulty, 13.2 - 0.8 * difficulty),
+        rng, points, diameter=(9.4 - 1.0 * difficulty, 12.8 - 1.0 * difficulty),
         stretch=(1.0, 1.9), amount=1.5 - 0.15 * difficulty, spread=0.24, clear=0.35, ragged=0.11,
     )  # fmt: skip
 

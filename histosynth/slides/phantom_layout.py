@@ -109,13 +109,16 @@ def lay_out(
     nests = np.clip(upsample(margins[TUMOUR - 1], shape, cell_px=cell_px), -2, 0.6)
     nests += 0.5 * smooth_noise(streams[3], shape, scale=95, mpp=mpp)
     nests += 0.14 * smooth_noise(streams[3], shape, scale=22, mpp=mpp)
+    # Septa of stroma along the zero lines of another field part the sheet into nests.
+    septa = smooth_noise(streams[3], shape, scale=190, mpp=mpp)
+    nests -= 0.9 * np.exp(-((septa / 0.14) ** 2))
 
     mask = np.full(shape, STROMA, np.uint8)
     mask[lymphoid > 0.5] = LYMPHOCYTES
     wall, fat = _adipocytes(streams[4], shape, mpp=mpp, margin_at=margin_at)
     mask[fat] = FAT
     mask[nests > 0.1] = TUMOUR
-    seeds = hexagonal_points(streams[5], shape, spacing=112, mpp=mpp, jitter=0.3)
+    seeds = hexagonal_points(streams[5], shape, spacing=112, mpp=mpp, jitter=0.17)
     seeds = seeds[margin_at(seeds, GLAND - 1) > -0.05]
     glands = _glands(streams[5], seeds, difficulty=difficulty)
     depth, gland_index = _draw_glands(glands, shape, mpp=mpp)
@@ -129,7 +132,7 @@ def _outline(rng: np.random.Generator, shape: tuple[int, int], *, mpp: float) ->
     row = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
     column = np.linspace(-1, 1, shape[1], dtype=np.float32)[None, :]
     centre = rng.uniform(-0.05, 0.05, 2)
-    half = rng.uniform(0.84, 0.94, 2)
+    half = rng.uniform(0.80, 0.92, 2)
     power = rng.uniform(2.2, 3.5)
     field = (
         1
@@ -137,7 +140,7 @@ def _outline(rng: np.random.Generator, shape: tuple[int, int], *, mpp: float) ->
         - np.abs((column - centre[1]) / half[1]) ** power
     )
     extent = min(shape) * mpp
-    field += 0.22 * smooth_noise(rng, shape, scale=0.45 * extent, mpp=mpp)
+    field += 0.20 * smooth_noise(rng, shape, scale=0.45 * extent, mpp=mpp)
     field += 0.06 * smooth_noise(rng, shape, scale=90, mpp=mpp)
     field += 0.02 * smooth_noise(rng, shape, scale=14, mpp=mpp)
     return field
@@ -181,7 +184,7 @@ def _territories(
 def _adipocytes(
     rng: np.random.Generator, shape: tuple[int, int], *, mpp: float, margin_at
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distance to the walls of fat cells, and where the cells are: a warped Voronoi tessellation."""
+    """Distance to the walls of fat cells, a warped Voronoi tessellation, and where they are."""
     seeds = hexagonal_points(rng, shape, spacing=66, mpp=mpp, jitter=0.27)
     is_fat = margin_at(seeds, FAT - 1) > 0
     wall = np.zeros(shape, np.float32)
@@ -212,7 +215,7 @@ def _glands(rng: np.random.Generator, seeds: np.ndarray, *, difficulty: float) -
         room = np.array([110.0])
     else:
         room = cKDTree(seeds).query(seeds, k=2)[0][:, 1]
-    radii = np.clip(0.5 * room - rng.uniform(2, 9, len(seeds)), 28, 62) * rng.uniform(
+    radii = np.clip(0.5 * room - rng.uniform(0, 6, len(seeds)), 30, 68) * rng.uniform(
         0.88, 1.05, len(seeds)
     )
     atypical = rng.random(len(seeds)) < 0.45 * difficulty

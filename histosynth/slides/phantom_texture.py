@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from scipy.special import expit
 
 
 def upsample(coarse: np.ndarray, shape: tuple[int, int], *, cell_px: float) -> np.ndarray:
@@ -128,10 +129,10 @@ def collagen(
     column = np.arange(shape[1], dtype=np.float32)[None, :] * np.float32(mpp)
     across = np.float32(np.cos(angle)) * row + np.float32(np.sin(angle)) * column
     along = np.float32(np.cos(angle)) * column - np.float32(np.sin(angle)) * row
-    across += 70 * smooth_noise(rng, shape, scale=420, mpp=mpp)
-    across += 9 * smooth_noise(rng, shape, scale=75, mpp=mpp)
+    across += 60 * smooth_noise(rng, shape, scale=420, mpp=mpp)
+    across += 7 * smooth_noise(rng, shape, scale=70, mpp=mpp)
     across += 1.8 * smooth_noise(rng, shape, scale=20, mpp=mpp)
-    across += 45 * around
+    across += 26 * around
     along += 30 * smooth_noise(rng, shape, scale=200, mpp=mpp)
 
     def strand(width: float, length: float) -> np.ndarray:
@@ -143,12 +144,12 @@ def collagen(
         where = np.stack([across * np.float32(3 / width), along * np.float32(3 / length)])
         return ndimage.map_coordinates(texture, where, order=1, mode="grid-wrap", prefilter=False)
 
-    bundles = strand(13, 110)
-    fine = strand(4.0, 45)
-    clefts = smooth_noise(rng, shape, scale=260, mpp=mpp)
-    level = bundles + 0.55 * fine + 0.45 * clefts + 0.35
-    density = 1.25 / (1 + np.exp(-2.0 * level))
-    return Fibres(density=density.astype(np.float32), across=across)
+    bundles, fibrils = strand(11, 75), strand(3.6, 32)
+    loose = smooth_noise(rng, shape, scale=240, mpp=mpp)
+    # Clefts open between bundles, more of them where the tissue is loose; fibrils fill the bundles.
+    solid = expit(4.0 * (0.75 * bundles + 0.40 * fibrils - 0.45 * loose + 0.55))
+    density = solid * (0.86 + 0.20 * fibrils + 0.10 * bundles - 0.06 * loose) + 0.06
+    return Fibres(density=np.clip(density, 0.03, None), across=across)
 
 
 @dataclass(frozen=True)
