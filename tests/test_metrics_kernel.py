@@ -1,0 +1,90 @@
+"""Kernel distance: the unbiased statistic, term by term and against torch-fidelity."""
+
+import numpy as np
+import pytest
+import torch
+from torch_fidelity.metric_kid import kid_features_to_metric
+
+from histosynth.errors import InputError
+from histosynth.metrics import kernel_distance
+
+RNG = np.random.default_rng(0)
+
+
+def test_equals_the_sum_over_all_pairs():
+    x, y = RNG.normal(size=(7, 5)), RNG.normal(size=(9, 5)) + 0.5
+
+    def k(a, b):
+        return (sum(a[i] * b[i] for i in range(5)) / 5 + 1) ** 3
+
+    xx = sum(k(x[i], x[j]) for i in range(7) for j in range(7) if i != j) / (7 * 6)
+    yy = sum(k(y[i], y[j]) for i in range(9) for j in range(9) if i != j) / (9 * 8)
+    xy = sum(k(a, b) for a in x for b in y) / (7 * 9)
+    # The same 159 terms in another order, all fp64.
+    assert kernel_distance(x, y) == pytest.approx(xx + yy - 2 * xy, rel=1e-12)
+
+
+def test_agrees_with_torch_fidelity_on_the_one_full_subset():
+    x, y = RNG.normal(size=(200, 48)), RNG.normal(size=(200, 48)) * 1.2 + 0.1
+    theirs = kid_features_to_metric(
+        torch.from_numpy(x),
+        torch.from_numpy(y),
+        kid_subsets=1,
+        kid_subset_size=200,
+        kid_kernel="poly",
+        verbose=False,
+    )["kernel_inception_distance_mean"]
+    # One subset holding every row is the full statistic; fp64 sums near 1 cancel to about 0.1.
+    assert kernel_distance(x, y) == pytest.approx(theirs, rel=1e-11)
+
+
+def test_the_chunk_and_the_order_of_rows_do_not_matter():
+    x, y = RNG.normal(size=(53, 16)), RNG.normal(size=(41, 16)) + 0.3
+    expected = kernel_distance(x, y)
+    for chunk in (1, 7, 41, 53, 1000):
+        assert kernel_distance(x, y, chunk=chunk) == pytest.approx(expected, rel=1e-11)
+    assert kernel_distance(x[::-1], RNG.permutation(y)) == pytest.approx(expected, rel=1e-11)
+    assert kernel_distance(y, x) == pytest.approx(expected, rel=1e-11)
+
+
+def test_equal_distributions_average_to_zero():
+    draws = [
+        kernel_distance(RNG.normal(size=(30, 8)), RNG.normal(size=(40, 8))) for _ in range(400)
+    ]
+    standard_error = np.std(draws) / np.sqrt(len(draws))
+    # Unbiased: within 4 standard errors of 0 (1 in 16,000 by chance; the seed is fixed).
+    assert abs(np.mean(draws)) < 4 * standard_error
+    assert min(draws) < 0 < max(draws)
+
+
+def test_a_set_against_itself_is_slightly_negative():
+    # The cross term holds the n pairs of a row with itself, which the within terms leave out.
+    x = RNG.normal(size=(100, 16))
+    gram = (x @ x.T / 16 + 1) ** 3
+    mean_off_diagonal = (gram.sum() - np.trace(gram)) / (100 * 99)
+    assert kernel_distance(x, x) == pytest.approx(2 * (mean_off_diagonal - gram.mean()), rel=1e-10)
+    assert -0.5 < kernel_distance(x, x) < 0
+
+
+def test_grows_with_a_mean_shift():
+    x, y = RNG.normal(size=(100, 16)), RNG.normal(size=(100, 16))
+    distances = [kernel_distance(x, y + shift) for shift in (0, 0.2, 0.5, 1.0)]
+    assert distances == sorted(distances)
+
+
+def test_float32_is_widened_before_the_products():
+    x = RNG.normal(size=(60, 32)).astype(np.float32)
+    y = (RNG.normal(size=(60, 32)) + 0.1).astype(np.float32)
+    expected = kernel_distance(x.astype(np.float64), y.astype(np.float64))
+    assert kernel_distance(x, y) == expected
+    assert kernel_distance(torch.from_numpy(x), torch.from_numpy(y)) == pytest.approx(expected)
+
+
+def test_bad_features_are_named():
+    x = RNG.normal(size=(10, 4))
+    with pytest.raises(InputError, match="synthetic features have too few rows: 1"):
+        kernel_distance(x, x[:1])
+    with pytest.raises(InputError, match="same encoder"):
+        kernel_distance(x, x[:, :2])
+    with pytest.raises(InputError, match="real features: NaN"):
+        kernel_distance(np.full((5, 4), np.nan), x)
