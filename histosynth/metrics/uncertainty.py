@@ -111,31 +111,34 @@ def jackknife_interval(
             synthetic_groups, len(synthetic), max_groups, "synthetic_groups"
         )
 
-    estimate = statistic(real, synthetic)
-    names = list(estimate) if isinstance(estimate, dict) else None
+    def evaluate(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+        result = statistic(a, b)
+        return result if isinstance(result, dict) else {"": result}
 
-    def evaluate(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    estimate = evaluate(real, synthetic)
+
+    def evaluate_part(a: np.ndarray, b: np.ndarray) -> list[float]:
         try:
-            result = statistic(a, b)
+            scores = evaluate(a, b)
         except InputError:  # too little is left without this group
-            return np.full(len(names or [0]), np.nan)
-        return np.array([result[name] for name in names] if names else [result], dtype=float)
+            return [NAN] * len(estimate)
+        return [scores[name] for name in estimate]
 
-    value = np.array([estimate[name] for name in names] if names else [estimate], dtype=float)
-    without_real = [evaluate(real[real_index != j], synthetic) for j in np.unique(real_index)]
+    value = np.array(list(estimate.values()))
+    without_real = [evaluate_part(real[real_index != j], synthetic) for j in np.unique(real_index)]
     without_synthetic = [
-        evaluate(real, synthetic[synthetic_index != j]) for j in np.unique(synthetic_index)
+        evaluate_part(real, synthetic[synthetic_index != j]) for j in np.unique(synthetic_index)
     ]
     variances = [
         _jackknife_variance(value, np.array(without_real), np.bincount(real_index)),
         _jackknife_variance(value, np.array(without_synthetic), np.bincount(synthetic_index)),
     ]
     freedoms = [len(without_real) - 1, len(without_synthetic) - 1]
-    intervals = [
-        _t_interval(value[i], [v[i] for v in variances], freedoms, confidence, bounds)
-        for i in range(len(value))
-    ]
-    return dict(zip(names, intervals, strict=True)) if names else intervals[0]
+    intervals = {
+        name: _t_interval(value[i], [v[i] for v in variances], freedoms, confidence, bounds)
+        for i, name in enumerate(estimate)
+    }
+    return intervals[""] if "" in intervals else intervals
 
 
 def cluster_bootstrap(
