@@ -138,7 +138,7 @@ def jackknife_interval(
         name: _t_interval(value[i], [v[i] for v in variances], freedoms, confidence, bounds)
         for i, name in enumerate(estimate)
     }
-    return intervals[""] if "" in intervals else intervals
+    return intervals.get("", intervals)  # a single score came without a name
 
 
 def cluster_bootstrap(
