@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
-RUN := PATH="$(CURDIR)/$(BIN):$$PATH" TQDM_MININTERVAL=$${TQDM_MININTERVAL:-10}
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .PHONY: setup demo test lint bench soak clean
 

@@ -9,7 +9,7 @@ min_version("9.19")
 
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
-shell.prefix(f"export PYTHONPATH={ROOT}; ")  # every script imports this checkout
+shell.prefix(f"export PYTHONPATH={ROOT} TQDM_MININTERVAL=10; ")  # every script imports this checkout
 
 from histosynth.grid import Grid
 
