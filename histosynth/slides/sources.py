@@ -1,0 +1,198 @@
+"""Where tiles are cut from: a slide with its mask, or an image that is a tile already."""
+
+from typing import NamedTuple, Protocol, Self
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from histosynth.config import ImageMaskCohort, Study
+from histosynth.errors import InputError
+from histosynth.slides.annotations import (
+    Mask,
+    class_fractions,
+    downsample_classes,
+    read_mask,
+    to_classes,
+)
+from histosynth.slides.readers import Slide, on_white, open_slide
+from histosynth.slides.tiling import grid_positions
+from histosynth.slides.tissue import TISSUE_MPP, box_means, find_tissue
+from histosynth.tilesets import UNLABELLED
+
+
+class Candidates(NamedTuple):
+    """Every tile of the grid, before any is chosen.
+
+    positions : int64 (n, 2), upper left corners x, y in level-0 pixels
+    tissue : float (n,), area share of tissue
+    fractions : float32 (n, classes), area shares; NaN where the mask was not read
+    unreadable : bool (n,), the slide cannot be decoded there
+    """
+
+    positions: np.ndarray
+    tissue: np.ndarray
+    fractions: np.ndarray
+    unreadable: np.ndarray
+
+
+class Source(Protocol):
+    """What `tiling.tile_chunk` cuts; `mpp` is the tiles', `note` says what is odd about it."""
+
+    mpp: float
+    reader: str
+    note: str
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def candidates(self) -> Candidates: ...
+
+    def tile(self, x: int, y: int) -> tuple[np.ndarray, np.ndarray | None]: ...
+
+
+class SlideSource:
+    """Tiles on a grid over a slide, at the study's resolution.
+
+    Parameters
+    ----------
+    row : the slide's row in the cohort
+    study : its `tiling` and `classes` are used
+    """
+
+    def __init__(self, row: pd.Series, study: Study) -> None:
+        self._tiling, self._classes = study.tiling, study.classes
+        self._mask: Mask | None = None
+        self._slide: Slide = open_slide(row["image"], mpp=row["mpp"], slide_id=row["slide_id"])
+        try:
+            if self._tiling.mpp is not None:
+                self._slide.check_mpp(self._tiling.mpp)
+            if study.classes and row["annotation"]:
+                self._mask = Mask(
+                    row["annotation"],
+                    dimensions=self._slide.dimensions,
+                    classes=study.classes,
+                    slide_id=row["slide_id"],
+                )
+        except Exception:
+            self._slide.close()
+            raise
+        self.mpp = self._tiling.mpp or self._slide.mpp
+        self.reader = self._slide.reader
+        self.note = ""
+        self._scale = self.mpp / self._slide.mpp
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._slide.close()
+        if self._mask is not None:
+            self._mask.close()
+
+    def candidates(self) -> Candidates:
+        size = self._tiling.size
+        positions = grid_positions(
+            self._slide.dimensions,
+            footprint=size * self._scale,
+            step=(self._tiling.stride or size) * self._scale,
+        )
+        overview, unread = self._slide.thumbnail(TISSUE_MPP)
+        found = find_tissue(overview, mpp=max(TISSUE_MPP, self._slide.mpp))
+        self.note = found.reason
+        per_pixel = np.array(self._slide.dimensions) / np.array(overview.shape[1::-1])
+        corners = positions / per_pixel
+        boxes = np.hstack([corners, corners + size * self._scale / per_pixel])
+        tissue = box_means(found.mask, boxes)
+        unreadable = box_means(unread, boxes) > 0
+        fractions = np.full((len(positions), len(self._classes)), np.nan, dtype=np.float32)
+        if self._mask is not None:
+            for i in np.flatnonzero((tissue >= self._tiling.min_tissue) & ~unreadable):
+                fractions[i] = class_fractions(self._map(*positions[i]), len(self._classes))
+        return Candidates(positions, tissue, fractions, unreadable)
+
+    def tile(self, x: int, y: int) -> tuple[np.ndarray, np.ndarray | None]:
+        image = self._slide.read_region(x, y, self._tiling.size, self.mpp)
+        return image, self._map(x, y) if self._classes else None
+
+    def _map(self, x: int, y: int) -> np.ndarray:
+        if self._mask is None:
+            return np.full((self._tiling.size, self._tiling.size), UNLABELLED, dtype=np.uint8)
+        return self._mask.region(x, y, self._tiling.size, scale=self._scale)
+
+
+class ImageSource:
+    """A ready-made image with its mask, resized to the tile's size.
+
+    Images by Pillow's Lanczos filter, which antialiases; masks by majority of area.
+    """
+
+    def __init__(self, row: pd.Series, study: Study) -> None:
+        assert isinstance(study.cohort, ImageMaskCohort)
+        size = study.tiling.size
+        image = self._read_image(row)
+        self._image = np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
+        self._map = self._read_map(row, study, image.size) if study.classes else None
+        self._count = len(study.classes)
+        self.mpp = float(row["mpp"]) * image.size[0] / size  # NaN stays NaN
+        self.reader = "pillow"
+        self.note = ""
+
+    @staticmethod
+    def _read_image(row: pd.Series) -> Image.Image:
+        try:
+            with Image.open(row["image"]) as image:
+                image.load()
+                if image.mode.startswith(("I", "F")):
+                    raise ValueError(f"pixels of mode {image.mode}, expected 8 bits a channel")
+                return on_white(image)
+        except Exception as error:
+            raise InputError(
+                f"slide {row['slide_id']}: image {row['image']} cannot be read: {error}; copy it "
+                "again from its source, or remove its row"
+            ) from None
+
+    @staticmethod
+    def _read_map(row: pd.Series, study: Study, image_size: tuple[int, int]) -> np.ndarray:
+        size = study.tiling.size
+        if not row["annotation"]:
+            return np.full((size, size), UNLABELLED, dtype=np.uint8)
+        try:
+            values = read_mask(row["annotation"])
+        except Exception as error:
+            raise InputError(
+                f"slide {row['slide_id']}: mask {row['annotation']} cannot be read: {error}; "
+                "export it again, or remove its row"
+            ) from None
+        if values.shape[::-1] != image_size:
+            raise InputError(
+                f"slide {row['slide_id']}: mask {row['annotation']} is {values.shape[1]} x "
+                f"{values.shape[0]} pixels, its image {image_size[0]} x {image_size[1]}; expected "
+                "equal sizes: export the mask again"
+            )
+        assert isinstance(study.cohort, ImageMaskCohort)
+        if study.cohort.mask_threshold is not None:
+            values = (values > study.cohort.mask_threshold).astype(np.uint8)
+        class_map = to_classes(values, study.classes, slide_id=row["slide_id"])
+        return downsample_classes(class_map, (size, size), count=len(study.classes))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def candidates(self) -> Candidates:
+        fractions = np.full((1, self._count), np.nan, dtype=np.float32)
+        if self._map is not None and (self._map != UNLABELLED).any():
+            fractions[0] = class_fractions(self._map, self._count)
+        return Candidates(
+            positions=np.zeros((1, 2), dtype=np.int64),
+            tissue=np.ones(1),
+            fractions=fractions,
+            unreadable=np.zeros(1, dtype=bool),
+        )
+
+    def tile(self, x: int, y: int) -> tuple[np.ndarray, np.ndarray | None]:
+        return self._image, self._map
