@@ -1,166 +1,189 @@
-"""The answer in plain language, put together from the leaderboard: what leads, what ties, what failed."""
+"""The answer in plain language, made from the leaderboard: what leads, what ties, what failed.
+
+No sentence says more than the intervals do: where they overlap, nothing is ranked.
+"""
 
 from __future__ import annotations
 
-import pandas as pd
-
 from histosynth.report.collect import Results
-from histosynth.report.figures import number
+from histosynth.report.figures import fixed
 from histosynth.report.glossary import metric
-from histosynth.report.leaderboard import Cell, Column, Leaderboard, Line
+from histosynth.report.leaderboard import Cell, Column, Leaderboard, separated_better
+
+COUNTS = "no one two three four five six seven eight nine ten eleven twelve".split()
+SHORT = {"downstream_iou": "IoU", "downstream_auc": "AUC"}
 
 
-def sentences(results: Results, board: Leaderboard) -> list[str]:
-    """A few sentences for a reader who reads nothing else; no claim goes beyond the intervals."""
-    told = [_compared(results)]
-    told += [s for s in (_fidelity(board), _adherence(board), _utility(board)) if s]
-    told += _apart(board)
-    told.append(_troubles(board))
-    return told
+def sentences(results: Results, board: Leaderboard) -> list[tuple[str, str]]:
+    """Pairs of a question and its answer, for a reader who reads nothing else."""
+    answers = [
+        ("", _compared(results)),
+        ("Does it look like tissue?", _fidelity(board)),
+        ("Does it obey the request?", _adherence(board)),
+        ("Is it worth training on?", _utility(board)),
+        ("What to keep in mind.", " ".join(s for s in (_apart(board), _troubles(board)) if s)),
+    ]
+    return [(question, text) for question, text in answers if text]
 
 
 def _compared(results: Results) -> str:
-    count = len(results.conditions)
-    seeds = len(results.study.seeds)
-    text = f"{count} way{_s(count)} of conditioning the generator {_were(count)} compared"
+    count, seeds = len(results.conditions), len(results.study.seeds)
+    ways = f"{_count(count).capitalize()} way{'' if count == 1 else 's'} of conditioning one latent"
+    text = f"{ways} diffusion model {'was' if count == 1 else 'were'} compared"
     test = next((s for s in results.splits if s.split == "test"), None)
     if test:
-        text += (
-            f" against {test.tiles} real tiles of {test.patients} test patient{_s(test.patients)}"
-        )
-    trained = f", each trained with {seeds} seeds" if seeds > 1 else ""
-    return f"{text}{trained}."
+        text += f" on {test.tiles} held-out tiles of {_count(test.patients)} patients"
+    return f"{text}{f', with {_count(seeds)} generator seeds each' if seeds > 1 else ''}."
 
 
-def _s(count: int) -> str:
-    return "" if count == 1 else "s"
-
-
-def _were(count: int) -> str:
-    return "was" if count == 1 else "were"
+def _count(number: int) -> str:
+    return COUNTS[number] if number < len(COUNTS) else str(number)
 
 
 def listed(names: list[str]) -> str:
-    """a, b and c"""
+    """One name, or several with commas and an "and"."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _names(names: list[str]) -> str:
+    return listed([f"`{name}`" for name in names])
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."
 
 
 def _ranked(board: Leaderboard, column: Column) -> dict[str, Cell]:
     at = board.columns.index(column)
-    return {
-        line.name: line.cells[at] for line in board.of_kind("ranked") if line.cells[at].status == "ok"
-    }
+    cells = {line.name: line.cells[at] for line in board.of_kind("ranked")}
+    return {name: cell for name, cell in cells.items() if cell.status == "ok"}
 
 
-def leaders(board: Leaderboard, column: Column) -> str:
-    """Who leads one column, or why nobody does."""
+def leaders(board: Leaderboard, column: Column, *, values: bool = True) -> str:
+    """Who leads one column, or why nobody does; condition names stand in backticks."""
     cells = _ranked(board, column)
-    name = metric(column.metric).label
     if not cells:
-        return f"no condition has a {name} yet"
+        return "no condition has this score yet"
+    told = {
+        name: f"`{name}`" + (f" ({_shown(board, column, cell.shown)})" if values else "")
+        for name, cell in cells.items()
+    }
+    everyone = listed(list(told.values()))
     if len(cells) == 1:
-        only, cell = next(iter(cells.items()))
-        return f"only {only} has one ({number(cell.shown)}), so there is nothing to rank"
+        return f"only {everyone} has this score, so nothing is ranked"
     if len({cell.protocol for cell in cells.values()}) > 1:
-        return "the scores follow different protocols, so they are not ranked together"
-    marked = [n for n, cell in cells.items() if cell.mark]
-    if not marked:
-        if not any(cell.has_interval for cell in cells.values()):
-            return f"no intervals are given for {listed(list(cells))}, so they are not ranked"
-        return f"no ranking: the intervals of {listed(list(cells))} do not separate them"
+        return "the numbers follow different protocols, so they are not ranked together"
+    marked = [name for name, cell in cells.items() if cell.mark]
     if len(marked) == 1:
-        return f"{marked[0]} leads ({number(cells[marked[0]].shown)}), its interval clear of the rest"
-    values = [f"{n} ({number(cells[n].shown)})" for n in marked]
-    return f"{listed(values)} lead together, as their intervals overlap"
+        return f"{told[marked[0]]} leads, its interval clear of all others"
+    if marked:
+        return f"{listed([told[n] for n in marked])} share the lead, as their intervals overlap"
+    if not any(cell.has_interval for cell in cells.values()):
+        return f"{everyone} come without intervals, so they are not ranked"
+    return f"{everyone} are not ranked, as their intervals overlap"
 
 
-def _reference(board: Leaderboard, name: str, column: Column) -> str:
+def _shown(board: Leaderboard, column: Column, value: float) -> str:
+    """A value as the leaderboard prints it; shares of real as percentages."""
+    if column.metric.endswith("_ratio"):
+        return f"{value:.0%}"
+    return fixed(value, board.digits[board.columns.index(column)])
+
+
+def _reference(board: Leaderboard, name: str, column: Column) -> Cell | None:
     cell = board.cell(name, column)
-    return number(cell.value) if cell is not None and cell.status == "ok" else ""
+    return cell if cell is not None and cell.status == "ok" else None
 
 
 def _fidelity(board: Leaderboard) -> str:
-    columns = [c for c in board.columns if c.metric == "frechet_distance"]
-    parts = []
-    for column in columns:
+    told = []
+    for column in (c for c in board.columns if c.metric == "frechet_distance"):
         real = _reference(board, "real", column)
-        beside = f" (real tissue itself: {real})" if real else ""
-        parts.append(f"in {column.encoder} features {leaders(board, column)}{beside}")
-    return f"Looking like real tissue (Fréchet distance): {'; '.join(parts)}." if parts else ""
+        beside = f"; real tissue itself scores {_shown(board, column, real.value)}" if real else ""
+        text = f"by Fréchet distance in {column.encoder} features, {leaders(board, column)}"
+        told.append(_sentence(text + beside))
+    return " ".join(told)
 
 
 def _adherence(board: Leaderboard) -> str:
-    words = {"map_iou_ratio": "the map", "label_accuracy_ratio": "the label"}
-    parts = [
-        f"for {words[c.metric]}, {leaders(board, c)}" for c in board.columns if c.metric in words
-    ]
-    if not parts:
-        return ""
-    return f"Obeying the request, as a share of what real tissue scores: {'; '.join(parts)}."
+    told = []
+    for column in (c for c in board.columns if c.group == "adherence"):
+        what = "map" if column.metric.startswith("map") else "label"
+        text = f"as a share of what real tissue scores for its {what}, {leaders(board, column)}"
+        chance = [
+            cell.value
+            for line in board.of_kind("reference")
+            if line.name.endswith("~shuffled")
+            and (cell := line.cells[board.columns.index(column)]).status == "ok"
+        ]
+        told.append(
+            _sentence(
+                text + (f"; shuffled requests: {_span(board, column, chance)}" if chance else "")
+            )
+        )
+    return " ".join(told)
+
+
+def _span(board: Leaderboard, column: Column, values: list[float]) -> str:
+    low, high = (_shown(board, column, v) for v in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
 
 
 def _utility(board: Leaderboard) -> str:
-    parts = []
-    for column in (c for c in board.columns if c.minus_real and c.arm == "synthetic"):
-        real = _reference(board, "real", column)
-        beside = f", against {real} when trained on real tiles" if real else ""
-        best = _best_value(_ranked(board, column))
-        name = metric(column.metric).label
-        if best:
-            parts.append(
-                f"the highest {name} without any real tile is {number(best[1].value)} "
-                f"({best[0]}){beside}; {_told_apart(board, column)}"
+    told = []
+    for name in dict.fromkeys(c.metric for c in board.columns if c.minus_real):
+        arms = {c.arm: c for c in board.columns if c.metric == name and c.minus_real}
+        alone, mixed = arms.get("synthetic"), arms.get("mixed")
+        if alone and (cells := _ranked(board, alone)):
+            real = _reference(board, "real", alone)
+            against = (
+                f", against {_shown(board, alone, real.value)} with real tiles" if real else ""
             )
-    return f"Training on it: {'; '.join(parts)}." if parts else ""
+            reached = _span(board, alone, [cell.value for cell in cells.values()])
+            text = f"networks that see no real tile reach {SHORT[name]} {reached}{against}"
+            told.append(_sentence(f"{text}; {leaders(board, alone, values=False)}"))
+        if mixed and (cells := _ranked(board, mixed)):
+            told.append(_mixed(board, mixed, cells))
+    return " ".join(told)
 
 
-def _best_value(cells: dict[str, Cell]) -> tuple[str, Cell] | None:
-    return max(cells.items(), key=lambda item: item[1].value) if cells else None
+def _mixed(board: Leaderboard, column: Column, cells: dict[str, Cell]) -> str:
+    real = _reference(board, "real", column)
+    if real is None:
+        return ""
+    higher = metric(column.metric).higher_is_better
+    helps = [n for n, cell in cells.items() if separated_better(cell, real, higher)]
+    harms = [n for n, cell in cells.items() if separated_better(real, cell, higher)]
+    text = f"added to real tiles, synthetic ones move {SHORT[column.metric]} by "
+    text += _span(board, column, [cell.value - real.value for cell in cells.values()])
+    told = [f"clearly better with {_names(helps)}"] if helps else []
+    told += [f"clearly worse with {_names(harms)}"] if harms else []
+    told = told or ["every interval overlaps that of real tiles alone"]
+    return _sentence(f"{text}: {', '.join(told)}")
 
 
-def _told_apart(board: Leaderboard, column: Column) -> str:
-    cells = _ranked(board, column)
-    marked = [n for n, cell in cells.items() if cell.mark]
-    if len(cells) < 2:
-        return "nothing else to compare it with"
-    if len(marked) == 1:
-        return "its interval is clear of the others"
-    if marked:
-        return f"{listed(marked)} cannot be told apart"
-    return "the conditions cannot be told apart by their intervals"
-
-
-def _apart(board: Leaderboard) -> list[str]:
+def _apart(board: Leaderboard) -> str:
     names = [line.name for line in board.of_kind("apart")]
     if not names:
-        return []
-    verb = "is" if len(names) == 1 else "are"
-    return [f"{listed(names)} {verb} shown apart: the generator sees pixels of the very tile."]
-
-
-def troubles(board: Leaderboard) -> dict[str, list[tuple[Line, Column, Cell]]]:
-    """Cells without a number, by status, references included."""
-    found: dict[str, list[tuple[Line, Column, Cell]]] = {}
-    for line in board.lines:
-        for column, cell in zip(board.columns, line.cells, strict=True):
-            if cell.status != "ok":
-                found.setdefault(cell.status, []).append((line, column, cell))
-    return found
+        return ""
+    verb = "stands" if len(names) == 1 else "stand"
+    return (
+        f"{_names(names)} {verb} apart and {'is' if len(names) == 1 else 'are'} not ranked: the "
+        "generator is shown pixels of the very tile it should make."
+    )
 
 
 def _troubles(board: Leaderboard) -> str:
-    found = troubles(board)
-    failed, missing = len(found.get("failed", [])), len(found.get("missing", []))
-    partial = sum(
-        bool(c.reason) and c.status == "ok" and not pd.isna(c.value)
-        for line in board.lines
-        for c in line.cells
+    cells = [cell for line in board.lines for cell in line.cells]
+    applies = [cell for cell in cells if cell.status != "not_applicable"]
+    counts = {
+        "failed": sum(cell.status == "failed" for cell in cells),
+        "are missing": sum(cell.status == "missing" for cell in cells),
+        "lack a seed or a difference": sum(c.status == "ok" and bool(c.reason) for c in cells),
+    }
+    told = [f"{count} {word}" for word, count in counts.items() if count]
+    if not told:
+        return f"All {len(applies)} scores of the leaderboard were computed."
+    return (
+        f"Of the leaderboard’s {len(applies)} scores, {listed(told)}; the reasons stand below it."
     )
-    if not (failed or missing or partial):
-        return "Every score that applies was computed."
-    counts = [
-        f"{count} {word}"
-        for count, word in ((failed, "failed"), (missing, "missing"), (partial, "incomplete"))
-        if count
-    ]
-    return f"Of the scores below, {listed(counts)}; the reasons are listed under the table."

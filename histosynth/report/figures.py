@@ -7,7 +7,7 @@ figure carries a text alternative.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -27,6 +27,7 @@ class Dot:
     low: float
     high: float
     seeds: tuple[float, ...] = ()
+    status: str = "ok"  # otherwise the word is printed in the value's place
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,27 @@ def number(value: float) -> str:
     return text.replace("-", "−")
 
 
+def digits(values: Iterable[float]) -> int:
+    """Decimals that give a column's middle value three significant digits."""
+    sizes = sorted(abs(v) for v in values if math.isfinite(v) and v != 0)
+    if not sizes:
+        return 2
+    return min(6, max(0, 2 - math.floor(math.log10(sizes[len(sizes) // 2]))))
+
+
+def fixed(value: float, decimals: int) -> str:
+    """A number with so many decimals, and a true minus sign."""
+    if not math.isfinite(value):
+        return "–"
+    return f"{value:.{decimals}f}".replace("-", "−")
+
+
 def ticks(low: float, high: float, count: int = 4) -> list[float]:
     """Round numbers within [low, high], about `count` of them."""
     if not high > low:
         return [low]
     step = 10 ** math.floor(math.log10((high - low) / count))
-    step = next(step * m for m in (1, 2, 5, 10) if (high - low) / (step * m) <= count + 0.5)
+    step = next(step * m for m in (1, 2, 5, 10) if (high - low) / (step * m) <= count + 1.5)
     first = math.ceil(low / step - 1e-9)
     return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
@@ -132,13 +148,19 @@ def dot_plot(title: str, dots: Sequence[Dot], references: Sequence[Reference]) -
         y = top + ROW * (i + 0.5)
         parts.append(_text(left - 10, y + 4, dot.label, css="row", anchor="end"))
         color = f"s{dot.color % COLORS}"
+        if dot.status != "ok":
+            parts.append(_text(left, y + 4, dot.status, css="absent"))
+            continue
         if math.isfinite(dot.low) and math.isfinite(dot.high):
             parts.append(_line(scale(dot.low), y, scale(dot.high), y, f"interval {color}"))
         for value in dot.seeds if len(dot.seeds) > 1 else ():
             parts.append(f'<circle cx="{scale(value)}" cy="{y:g}" r="2" class="seed {color}"/>')
         parts.append(f'<circle cx="{scale(dot.value)}" cy="{y:g}" r="4.2" class="dot {color}"/>')
     told = "; ".join(
-        f"{d.label} {number(d.value)} [{number(d.low)}, {number(d.high)}]" for d in dots
+        f"{d.label} {number(d.value)} [{number(d.low)}, {number(d.high)}]"
+        if d.status == "ok"
+        else f"{d.label} {d.status}"
+        for d in dots
     )
     lines = "; ".join(f"{r.label} {number(r.value)}" for r in references)
     description = f"{told}. Reference lines: {lines}" if lines else told
@@ -149,13 +171,15 @@ def scatter(
     title: str, points: Sequence[Point], *, x_label: str, y_label: str, diagonal: str = ""
 ) -> Markup:
     """Two scores of every condition against each other, with intervals as crosses."""
-    width, height, left, right, top, bottom = 460, 340, 46, 16, 26, 44
+    width, height, left, right, top, bottom = 400, 310, 42, 14, 26, 44
     x_scale = _Scale([v for p in points for v in (p.x, *p.x_range)], left, width - right)
     y_scale = _Scale([v for p in points for v in (p.y, *p.y_range)], height - bottom, top)
     parts = []
     for value, label in zip(x_scale.ticks(), _tick_labels(x_scale.ticks()), strict=True):
         parts.append(_line(x_scale(value), top, x_scale(value), height - bottom, "grid"))
-        parts.append(_text(x_scale(value), height - bottom + 15, label, css="tick", anchor="middle"))
+        parts.append(
+            _text(x_scale(value), height - bottom + 15, label, css="tick", anchor="middle")
+        )
     for value, label in zip(y_scale.ticks(), _tick_labels(y_scale.ticks()), strict=True):
         parts.append(_line(left, y_scale(value), width - right, y_scale(value), "grid"))
         parts.append(_text(left - 6, y_scale(value) + 4, label, css="tick", anchor="end"))
@@ -218,7 +242,7 @@ def loss_curves(
     title: str, series: Sequence[tuple[str, int, Sequence[tuple[float, float]]]]
 ) -> Markup:
     """Training loss by step, one line a run, on a logarithmic axis."""
-    width, height, left, right, top, bottom = 460, 240, 46, 12, 10, 36
+    width, height, left, right, top, bottom = 400, 220, 42, 12, 10, 36
     x_scale = _Scale([0.0, *(s for _, _, c in series for s, _ in c)], left, width - right)
     logs = [math.log10(v) for _, _, c in series for _, v in c if v > 0]
     y_scale = _Scale(logs, height - bottom, top)
@@ -226,7 +250,9 @@ def loss_curves(
     marks = [v for v in x_scale.ticks() if v >= 0]
     for value, label in zip(marks, _tick_labels(marks), strict=True):
         parts.append(_line(x_scale(value), top, x_scale(value), height - bottom, "grid"))
-        parts.append(_text(x_scale(value), height - bottom + 15, label, css="tick", anchor="middle"))
+        parts.append(
+            _text(x_scale(value), height - bottom + 15, label, css="tick", anchor="middle")
+        )
     for value in _log_ticks(y_scale.low, y_scale.high):
         y = y_scale(math.log10(value))
         parts.append(_line(left, y, width - right, y, "grid"))

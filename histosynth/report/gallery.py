@@ -1,49 +1,34 @@
-"""The same requests side by side: map, crops, real tile, every condition's sample, its nearest.
-
-Images travel inside the page. Small tiles are stored as they are and enlarged by the browser
-without smoothing; larger ones are reduced to `SHOWN` pixels so that the page stays light.
-"""
+"""The same requests side by side: map, real tile, then each condition's own."""
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
+from histosynth.conditions import TilePool, get_signal
+from histosynth.conditions.table import read_condition_table, table_targets
+from histosynth.conditions.targets import tile_images, tile_maps
 from histosynth.errors import InputError
 from histosynth.report.collect import Results
+from histosynth.report.pictures import Picture, choose, map_uri, sheet_uri, tile_uri
 from histosynth.tilesets import UNLABELLED, TileSet
 
-SHOWN = 128  # pixels; a larger tile is reduced to this side
 COLUMNS = 8  # requests shown
 SHEET = 12  # tiles on a cluster's contact sheet
-BACKGROUND = (128, 128, 128)
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An image inside the page; `note` is printed under it."""
-
-    source: str  # data: address
-    alt: str
-    note: str = ""
 
 
 @dataclass(frozen=True)
 class Strip:
-    """One row of the gallery: a picture, several (crops), or nothing, for each request."""
+    """One row of the gallery: a picture, or none, for each request."""
 
     title: str
     note: str
-    kind: str  # request, real, sample, nearest
-    cells: tuple[tuple[Picture, ...], ...]
+    kind: str  # request, real, crops, sample, nearest
+    cells: tuple[Picture | None, ...]
 
 
 @dataclass(frozen=True)
@@ -52,64 +37,54 @@ class Gallery:
     heads: tuple[str, ...]  # one a request
     strips: tuple[Strip, ...]
     remarks: tuple[str, ...]  # what could not be shown, and why
-    side: int  # pixels of a stored tile
 
 
-def data_uri(array: np.ndarray) -> str:
-    """A uint8 image (H, W, 3) as a data: address; lossless up to `SHOWN` pixels."""
-    image = Image.fromarray(array)
-    buffer = io.BytesIO()
-    if max(array.shape[:2]) > SHOWN:
-        image.thumbnail((SHOWN, SHOWN), Image.Resampling.LANCZOS)
-        image.save(buffer, format="JPEG", quality=88)
-        kind = "jpeg"
-    else:
-        image.save(buffer, format="PNG", optimize=True)
-        kind = "png"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+@dataclass(frozen=True)
+class ContactSheet:
+    """Real train tiles of one cluster."""
+
+    cluster: int
+    size: int
+    picture: Picture | None
 
 
-def map_uri(map: np.ndarray, colors: Sequence[str]) -> str:
-    """A map of class indices (H, W) in the classes' colours; unlabelled pixels are grey."""
-    palette = np.full((256, 3), BACKGROUND, dtype=np.uint8)
-    for i, color in enumerate(colors):
-        palette[i] = [int(color[at : at + 2], 16) for at in (1, 3, 5)]
-    image = Image.fromarray(map, mode="P")
-    image.putpalette(palette.tobytes())
-    if max(map.shape) > SHOWN:
-        image.thumbnail((SHOWN, SHOWN), Image.Resampling.NEAREST)
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+def build(results: Results) -> Gallery:
+    """The gallery of the first generator seed, as far as the sets are there."""
+    remarks: list[str] = []
+    seed = results.study.seeds[0]
+    root = results.folder / "tilesets"
+    test = _open(root / "real" / "test", remarks)
+    train = _open(root / "real" / "train", remarks)
+    requests = _requests(results, test, remarks)
+    indices = choose(len(requests), COLUMNS)
+    shown = requests.iloc[indices]
+    strips = _request_strips(results, shown, test)
+    for info in results.conditions:
+        condition = results.study.conditions[info.name]
+        tiles = _open(root / "synthetic" / info.name / f"seed{seed}", remarks)
+        if tiles is None:
+            continue
+        if condition.external is None:
+            rows = [i for i in indices if i < len(tiles)] or choose(len(tiles), COLUMNS)
+            note = f"told {info.words}"
+            strips += _crop_strips(results, info.name, shown, test)
+        else:
+            rows, note = choose(len(tiles), COLUMNS), f"{info.words}, which answer no request"
+        samples = [Picture(tile_uri(tiles.image(i)), f"{info.name}, image {i}") for i in rows]
+        strips.append(Strip(info.name, note, "sample", tuple(samples)))
+        if train is not None:
+            found = _nearest_strip(results, info.name, seed, rows, train)
+            strips += [found] if found else []
+            if not found:
+                remarks.append(
+                    f"{info.name}: no nearest train tiles, as features of train tiles and samples "
+                    "are not both there"
+                )
+    heads = tuple(f"request {i}" for i in indices)
+    return Gallery(seed, heads, tuple(strips), tuple(dict.fromkeys(remarks)))
 
 
-def choose(n: int, count: int = COLUMNS) -> list[int]:
-    """Indices spread evenly over the table, the same for every condition and every run."""
-    return sorted({int(i) for i in np.linspace(0, n - 1, min(count, n)).round()}) if n else []
-
-
-def nearest_train(results: Results, condition: str, seed: int, indices: list[int]) -> tuple:
-    """Row of the nearest real train tile for each synthetic row, and the encoder used.
-
-    Nearest by Euclidean distance of features standardised over the train tiles, in the first
-    evaluation encoder that has features of both sets. Returns (None, reason) where none has.
-    """
-    folder = results.folder / "features"
-    for encoder in results.study.evaluation.encoders:
-        train = folder / "real" / "train" / f"{encoder}.npy"
-        synthetic = folder / "synthetic" / condition / f"seed{seed}" / f"{encoder}.npy"
-        if train.is_file() and synthetic.is_file():
-            real = np.load(train).astype(np.float64)
-            mean, scale = real.mean(0), real.std(0)
-            scale[scale == 0] = 1
-            real = (real - mean) / scale
-            chosen = (np.load(synthetic, mmap_mode="r")[indices].astype(np.float64) - mean) / scale
-            squared = (chosen**2).sum(1)[:, None] - 2 * chosen @ real.T + (real**2).sum(1)
-            return squared.argmin(1).tolist(), encoder
-    return None, f"no features of both train tiles and {condition}, seed {seed}"
-
-
-def open_set(folder: Path, remarks: list[str]) -> TileSet | None:
+def _open(folder: Path, remarks: list[str]) -> TileSet | None:
     """The tile set, or None with a remark that says what is wrong with it."""
     try:
         return TileSet.open(folder)
@@ -118,127 +93,119 @@ def open_set(folder: Path, remarks: list[str]) -> TileSet | None:
         return None
 
 
-def build(results: Results) -> Gallery:
-    """The gallery of the first generator seed, as far as the sets are there."""
-    remarks: list[str] = []
-    seed = results.study.seeds[0]
-    root = results.folder / "tilesets"
-    sets = {}
-    for name in results.study.conditions:
-        tiles = open_set(root / "synthetic" / name / f"seed{seed}", remarks)
-        if tiles is not None:
-            sets[name] = tiles
-    train = open_set(root / "real" / "train", remarks)
-    test = open_set(root / "real" / "test", remarks)
-    requests = _requests(results, sets)
-    indices = choose(len(requests))
-    strips = _request_strips(results, requests.iloc[indices], sets, (test, train))
-    for name, tiles in sets.items():
-        external = results.study.conditions[name].external is not None
-        rows = choose(len(tiles), len(indices) or COLUMNS) if external else indices
-        rows = [i for i in rows if i < len(tiles)]
-        words = next(c.words for c in results.conditions if c.name == name)
-        note = f"from {words}" if not external else f"{words}; they answer no request"
-        cells = [(Picture(data_uri(tiles.image(i)), f"{name}, image {i}"),) for i in rows]
-        strips.append(Strip(name, note, "sample", tuple(cells)))
-        if train is not None:
-            nearest, told = nearest_train(results, name, seed, rows)
-            if nearest is None:
-                remarks.append(f"nearest real train tiles: {told}")
-                continue
-            ids = train.table["tile_id"]
-            cells = [
-                (Picture(data_uri(train.image(i)), f"real train tile {ids.iloc[i]}"),)
-                for i in nearest
-            ]
-            strips.append(Strip("nearest real", f"train tile, {told}", "nearest", tuple(cells)))
-    some = next((s for s in (test, train, *sets.values()) if s is not None), None)
-    side = min(max(some.size), SHOWN) if some else 0
-    heads = tuple(f"request {i}" for i in indices)
-    return Gallery(seed, heads, tuple(strips), tuple(dict.fromkeys(remarks)), side)
+def _requests(results: Results, test: TileSet | None, remarks: list[str]) -> pd.DataFrame:
+    """The condition table; empty where it or its test set is not there."""
+    if test is not None:
+        try:
+            return read_condition_table(results.folder / "condition_table.parquet", test)
+        except InputError as error:
+            remarks.append(str(error).split(";")[0])
+    return pd.DataFrame({"test_row": pd.Series(dtype=int)})
 
 
-def _requests(results: Results, sets: dict[str, TileSet]) -> pd.DataFrame:
-    """The condition table, or the rows of a synthetic set where the table is not there."""
-    path = results.folder / "condition_table.parquet"
-    if path.is_file():
-        return pd.read_parquet(path)
-    ours = [s.table for n, s in sets.items() if results.study.conditions[n].external is None]
-    return ours[0] if ours else pd.DataFrame({"source_tile_id": []})
+def _request_strips(results: Results, shown: pd.DataFrame, test: TileSet | None) -> list[Strip]:
+    """Map and real tile of each request."""
+    if test is None or shown.empty:
+        return []
+    colors = [c.color for c in results.study.classes]
+    maps, tiles = [], []
+    for request in shown.to_dict("records"):
+        row = int(request["test_row"])
+        map = test.map(row)
+        if map is not None:
+            maps.append(Picture(map_uri(map, colors), _map_words(map, results.study.class_names)))
+        alt = f"real test tile {request['source_tile_id']}"
+        tiles.append(Picture(tile_uri(test.image(row)), alt, _request_words(request)))
+    strips = [Strip("requested map", "told to the map conditions", "request", tuple(maps))]
+    strips += [Strip("real tile", "the test tile the request comes from", "real", tuple(tiles))]
+    return [strip for strip in strips if strip.cells]
 
 
-def _request_strips(
-    results: Results, requests: pd.DataFrame, sets: dict[str, TileSet], real: tuple
-) -> list[Strip]:
-    """Map, crops and real tile of each request, as far as they are known."""
-    test, _ = real
-    classes = results.study.classes
-    colors = [c.color for c in classes]
-    places = [(s, _places(s)) for s in real if s is not None]
-    maps, crops, tiles = [], [], []
-    for request in requests.to_dict("records"):
-        source = str(request.get("source_tile_id", ""))
-        label = request.get("label")
-        note = "" if label is None or pd.isna(label) else str(label)
-        at = _find(source, places[:1] if test is not None else [])
-        tiles.append((Picture(data_uri(at[0].image(at[1])), f"real tile {source}", note),) if at else ())
-        map = at[0].map(at[1]) if at else None
-        maps.append((Picture(map_uri(map, colors), _map_words(map, results)),) if map is not None else ())
-        donors = [(c, _find(tile, places)) for c, tile in _crop_ids(request).items()]
-        crops.append(
-            tuple(
-                Picture(data_uri(d[0].image(d[1])), f"crop donor for {c}", c)
-                for c, d in donors
-                if d is not None
-            )
-        )
-    strips = [
-        Strip("requested map", "given to the map conditions", "request", tuple(maps)),
-        Strip("crop donors", "tiles of other slides, one a class", "crops", tuple(crops)),
-        Strip("real tile", "test tile that the request comes from", "real", tuple(tiles)),
-    ]
-    return [strip for strip in strips if any(strip.cells)]
+def _request_words(request: dict) -> str:
+    label, cluster = request.get("label"), request.get("cluster", -1)
+    words = [] if label is None or pd.isna(label) else [str(label)]
+    words += [] if pd.isna(cluster) or int(cluster) < 0 else [f"cluster {int(cluster)}"]
+    return ", ".join(words)
 
 
-def _places(tiles: TileSet) -> dict[str, int]:
-    return {str(tile): i for i, tile in enumerate(tiles.table["tile_id"])}
-
-
-def _find(tile: str, places: list) -> tuple[TileSet, int] | None:
-    return next(((s, at[tile]) for s, at in places if tile in at), None)
-
-
-def _crop_ids(request: dict) -> dict[str, str]:
-    """Class to donor tile; the column holds JSON, and may be empty."""
-    text = request.get("crop_tile_ids")
-    if not isinstance(text, str) or not text.startswith("{"):
-        return {}
-    return {str(k): str(v) for k, v in json.loads(text).items() if v}
-
-
-def _map_words(map: np.ndarray, results: Results) -> str:
-    names = results.study.class_names
+def _map_words(map: np.ndarray, names: Sequence[str]) -> str:
     counts = np.bincount(map.ravel(), minlength=256)
-    shares = {
-        (names[i] if i < len(names) else "unlabelled"): counts[i] / map.size
-        for i in np.flatnonzero(counts)
-        if i < len(names) or i == UNLABELLED
-    }
-    told = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-    return f"requested map: {told}"
+    told = [f"{name} {counts[i] / map.size:.0%}" for i, name in enumerate(names) if counts[i]]
+    told += [f"unlabelled {counts[UNLABELLED] / map.size:.0%}"] * bool(counts[UNLABELLED])
+    return f"requested map: {', '.join(told)}"
 
 
-@dataclass(frozen=True)
-class ContactSheet:
-    cluster: int
-    size: int
-    picture: Picture | None
+def _crop_strips(
+    results: Results, name: str, shown: pd.DataFrame, test: TileSet | None
+) -> list[Strip]:
+    """The crops that a condition's generator was given, where it was given any."""
+    signals = results.study.conditions[name].signals or []
+    crop = next((signal for signal in signals if signal.kind == "crop"), None)
+    if crop is None or test is None or not test.classes or shown.empty:
+        return []
+    pool = TilePool.of(test, ())
+    pool.images, pool.maps = tile_images(test, limit=0), tile_maps(test, limit=0)  # a few are read
+    targets = table_targets(shown, pool, test.classes)
+    planes = get_signal(crop.kind, crop.options, results.study).encode(targets)
+    pictures = tuple(
+        Picture(tile_uri(crop_image(p)), f"crops given to {name} for request {i}")
+        for p, i in zip(planes, shown["index"], strict=True)
+    )
+    return [Strip("crops given", f"to {name}", "crops", pictures)]
+
+
+def crop_image(planes: np.ndarray) -> np.ndarray:
+    """Crop planes, float (3 classes, H, W) in [-1, 1], as one image (H, W, 4), uint8.
+
+    A plane is exactly 0 where nothing is given, which no 8-bit pixel becomes; there the image is
+    transparent.
+    """
+    by_class = planes.reshape(-1, 3, *planes.shape[1:])
+    image = np.zeros((*planes.shape[1:], 4), dtype=np.uint8)
+    for crop in by_class:
+        given = (crop != 0).any(0)
+        pixels = np.round((crop + 1) * 127.5).clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
+        image[given, :3], image[given, 3] = pixels[given], 255
+    return image
+
+
+def nearest_rows(train: np.ndarray, chosen: np.ndarray) -> list[int]:
+    """Row of `train` (n, d) nearest to each row of `chosen` (b, d).
+
+    Nearest by Euclidean distance after each feature is scaled to unit variance over `train`, so
+    that no feature counts for its unit.
+    """
+    train, chosen = np.asarray(train, dtype=np.float64), np.asarray(chosen, dtype=np.float64)
+    mean, scale = train.mean(0), train.std(0)
+    scale[scale == 0] = 1
+    train, chosen = (train - mean) / scale, (chosen - mean) / scale
+    squared = (chosen**2).sum(1)[:, None] - 2 * chosen @ train.T + (train**2).sum(1)
+    return squared.argmin(1).tolist()
+
+
+def _nearest_strip(
+    results: Results, condition: str, seed: int, rows: list[int], train: TileSet
+) -> Strip | None:
+    """The nearest real train tiles, in the first evaluation encoder with features of both sets."""
+    for encoder in results.study.evaluation.encoders:
+        real = results.folder / f"features/real/train/{encoder}.npy"
+        made = results.folder / f"features/synthetic/{condition}/seed{seed}/{encoder}.npy"
+        if real.is_file() and made.is_file():
+            found = nearest_rows(np.load(real), np.load(made, mmap_mode="r")[rows])
+            ids = train.table["tile_id"]
+            pictures = [
+                Picture(tile_uri(train.image(i)), f"nearest real train tile, {ids.iloc[i]}")
+                for i in found
+            ]
+            return Strip("nearest real", f"train tile, {encoder}", "nearest", tuple(pictures))
+    return None
 
 
 def contact_sheets(results: Results) -> dict[str, list[ContactSheet]]:
-    """One sheet of real train tiles a cluster, spread over its members' order in the table."""
-    train = open_set(results.folder / "tilesets" / "real" / "train", [])
-    places = _places(train) if train is not None else {}
+    """One sheet of real train tiles a cluster, spread over the members' order in the table."""
+    train = _open(results.folder / "tilesets" / "real" / "train", []) if results.clusters else None
+    ids = [] if train is None else train.table["tile_id"].astype(str)
+    places = {tile: i for i, tile in enumerate(ids)}
     sheets: dict[str, list[ContactSheet]] = {}
     for clustering in results.clusters:
         sheets[clustering.name] = []
@@ -248,24 +215,6 @@ def contact_sheets(results: Results) -> dict[str, list[ContactSheet]]:
             picture = None
             if train is not None and rows:
                 alt = f"{len(rows)} train tiles of cluster {cluster}"
-                picture = Picture(data_uri_sheet(train.images(rows)), alt)
-            sheets[clustering.name].append(
-                ContactSheet(cluster, clustering.sizes[cluster], picture)
-            )
+                picture = Picture(sheet_uri(train.images(rows)), alt)
+            sheets[clustering.name].append(ContactSheet(cluster, len(members), picture))
     return sheets
-
-
-def data_uri_sheet(images: np.ndarray, *, across: int = 6, side: int = 64) -> str:
-    """Tiles (n, H, W, 3) side by side in one JPEG, `across` a row, each at most `side` pixels."""
-    height, width = images.shape[1:3]
-    shrink = min(1.0, side / max(height, width))
-    shape = (round(width * shrink), round(height * shrink))
-    rows = -(-len(images) // across)
-    sheet = Image.new("RGB", (across * (shape[0] + 2) - 2, rows * (shape[1] + 2) - 2), "white")
-    for i, array in enumerate(images):
-        tile = Image.fromarray(array)
-        tile = tile.resize(shape, Image.Resampling.LANCZOS) if shrink < 1 else tile
-        sheet.paste(tile, ((i % across) * (shape[0] + 2), (i // across) * (shape[1] + 2)))
-    buffer = io.BytesIO()
-    sheet.save(buffer, format="JPEG", quality=90)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -13,6 +13,7 @@ import pandas as pd
 
 from histosynth.grid import Grid
 from histosynth.report.collect import Results
+from histosynth.report.figures import digits
 from histosynth.report.glossary import metric
 
 NAN = float("nan")
@@ -33,7 +34,7 @@ class Column:
     @property
     def label(self) -> str:
         name = metric(self.metric).label
-        return f"{name}, {ARM_WORDS.get(self.arm, self.arm)}" if self.arm else name
+        return f"{name} ({ARM_WORDS.get(self.arm, self.arm)})" if self.arm else name
 
     @property
     def higher_is_better(self) -> bool:
@@ -98,6 +99,12 @@ class Leaderboard:
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
 
+    @property
+    def digits(self) -> tuple[int, ...]:
+        """Decimals of each column."""
+        columns = zip(*(line.cells for line in self.lines), strict=True)
+        return tuple(digits(cell.value for cell in column) for column in columns)
+
     def of_kind(self, kind: str) -> list[Line]:
         return [line for line in self.lines if line.kind == kind]
 
@@ -138,7 +145,7 @@ def build(results: Results, columns: Iterable[Column]) -> Leaderboard:
     for column in columns:
         cells = {c.name: fill(results, c.name, column) for c in results.conditions}
         cells |= {name: fill(results, name, column) for name in reference_names(results)}
-        cells = _letter_protocols(cells, [*ranked, *(c.name for c in results.conditions)])
+        cells = letter_protocols(cells)
         filled.append(cells | rank({n: cells[n] for n in ranked}, column.higher_is_better))
     lines = [
         Line(c.name, c.words, "apart" if c.apart else "ranked", tuple(f[c.name] for f in filled))
@@ -155,7 +162,9 @@ def reference_names(results: Results) -> list[str]:
     """Reference rows: real and autoencoder always, the shuffled ones that there are."""
     names = list(REFERENCES) if Grid(results.study).trained else ["real"]
     found = set(results.rows["condition"])
-    return names + [f"{c.name}~shuffled" for c in results.conditions if f"{c.name}~shuffled" in found]
+    return names + [
+        f"{c.name}~shuffled" for c in results.conditions if f"{c.name}~shuffled" in found
+    ]
 
 
 def reference_words(name: str) -> str:
@@ -178,7 +187,9 @@ def fill(results: Results, condition: str, column: Column, subset: str = "all") 
     rows = rows[(rows["condition"] == condition) & (rows["group"] == column.group)]
     # The real arm of the utility columns is one network, trained on real tiles.
     arm = "real" if condition == "real" and column.group == "utility" else column.arm
-    per_seed = {seed: _seed_row(results, rows, condition, seed, column, arm, subset) for seed in seeds}
+    per_seed = {
+        seed: _seed_row(results, rows, condition, seed, column, arm, subset) for seed in seeds
+    }
     cell = _over_seeds(per_seed)
     if column.minus_real and condition != "real" and cell.status == "ok":
         cell = _minus_real(results, cell, column)
@@ -276,9 +287,12 @@ def _minus_real(results: Results, cell: Cell, column: Column) -> Cell:
     return replace(cell, difference=cell.value - real.value)
 
 
-def _letter_protocols(cells: dict[str, Cell], order: list[str]) -> dict[str, Cell]:
-    """Mark the cells of a column with a, b, ... where they do not all share one protocol."""
-    seen = [cells[name].protocol for name in order if cells[name].status == "ok"]
+def letter_protocols(cells: dict[str, Cell]) -> dict[str, Cell]:
+    """Mark the cells of a column with a, b, ... where they do not all share one protocol.
+
+    Shuffled rows follow from the rows they shuffle, and do not count.
+    """
+    seen = [c.protocol for n, c in cells.items() if c.status == "ok" and "~" not in n]
     protocols = list(dict.fromkeys(seen))
     if len(protocols) < 2:
         return cells

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -11,12 +12,15 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from histosynth.report import answer, gallery, glossary, leaderboard, views
 from histosynth.report.collect import Results
-from histosynth.report.figures import COLORS, number
+from histosynth.report.figures import COLORS, fixed, number
 
-PACKAGES = "histosynth torch diffusers timm numpy scikit-learn scikit-image openslide-python".split()
+PACKAGES = (
+    "histosynth torch diffusers timm numpy scikit-learn scikit-image openslide-python".split()
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,9 @@ def render(results: Results, provenance: Provenance | None = None) -> str:
     )
     environment.filters |= {
         "number": number,
+        "fixed": fixed,
         "signed": signed,
+        "names": mark_names,
         "duration": views.duration,
         "percent": lambda share: "–" if pd.isna(share) else f"{share:.0%}",
         "isna": pd.isna,
@@ -72,10 +78,15 @@ def render(results: Results, provenance: Provenance | None = None) -> str:
     )
 
 
-def signed(value: float) -> str:
+def signed(value: float, decimals: int) -> str:
     """A difference with its sign always shown."""
-    text = number(value)
-    return text if text.startswith(("−", "–")) or value == 0 else f"+{text}"
+    text = fixed(value, decimals)
+    return f"+{text}" if value > 0 else text
+
+
+def mark_names(text: str) -> Markup:
+    """Text with the condition names in backticks set apart."""
+    return Markup(re.sub(r"`([^`]+)`", r'<span class="name">\1</span>', str(escape(text))))
 
 
 def headings(board: leaderboard.Leaderboard) -> list[tuple[str, int]]:
@@ -92,10 +103,11 @@ def headings(board: leaderboard.Leaderboard) -> list[tuple[str, int]]:
 def counts(line: leaderboard.Line) -> str:
     """How many synthetic and real images the scores of a line stand on."""
     told = []
-    for name in ("n_synthetic", "n_real"):
+    for name, words in (("n_synthetic", "scored"), ("n_real", "real")):
         found = sorted({n for c in line.cells if (n := getattr(c, name)) is not None})
-        told.append("–" if not found else "–".join(str(n) for n in dict.fromkeys((found[0], found[-1]))))
-    return " / ".join(told)
+        if found:
+            told.append(f"{'–'.join(str(n) for n in dict.fromkeys((found[0], found[-1])))} {words}")
+    return ", ".join(told)
 
 
 def trouble_list(results: Results, board: leaderboard.Leaderboard) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from histosynth.report.leaderboard import (
     Column,
     Leaderboard,
     fill,
+    letter_protocols,
     reference_names,
 )
 
@@ -32,12 +33,31 @@ class ScoreTable:
     heads: tuple[str, ...]
     rows: tuple[tuple[str, str, tuple[Cell, ...]], ...]
 
+    @property
+    def digits(self) -> tuple[int, ...]:
+        """Decimals of each column."""
+        columns = zip(*(cells for _, _, cells in self.rows), strict=True)
+        return tuple(figures.digits(c.value for c in column) for column in columns)
+
 
 @dataclass(frozen=True)
 class Plot:
     title: str
     note: str
     svg: Markup
+
+
+def _lettered(caption: str, heads: tuple[str, ...], lines: list) -> ScoreTable:
+    """A table whose columns mark their protocols where they hold more than one."""
+    columns = [
+        letter_protocols({f"{name} {second}": cells[at] for name, second, cells in lines})
+        for at in range(len(heads))
+    ]
+    rows = tuple(
+        (name, second, tuple(column[f"{name} {second}"] for column in columns))
+        for name, second, _ in lines
+    )
+    return ScoreTable(caption, heads, rows)
 
 
 def colors(results: Results) -> dict[str, int]:
@@ -51,7 +71,8 @@ def dot_plots(results: Results, board: Leaderboard) -> list[Plot]:
     color = colors(results)
     for at, column in enumerate(board.columns):
         cells = {line.name: line.cells[at] for line in board.lines}
-        good = {n: c for n, c in cells.items() if c.status == "ok" and n in color}
+        ours = {n: c for n, c in cells.items() if n in color and c.status != "not_applicable"}
+        good = {n: c for n, c in ours.items() if c.status == "ok"}
         if not good or len({c.protocol for c in good.values()}) > 1:
             continue  # numbers of different protocols do not share an axis
         shift = _shift(results, column)
@@ -63,8 +84,9 @@ def dot_plots(results: Results, board: Leaderboard) -> list[Plot]:
                 cell.ci_low - shift,
                 cell.ci_high - shift,
                 tuple(v - shift for v in cell.seed_values),
+                cell.status,
             )
-            for name, cell in good.items()
+            for name, cell in ours.items()
         ]
         svg = figures.dot_plot(column.label, dots, _references(cells, column, shift))
         plots.append(Plot(column.label, _plot_note(column, shift), svg))
@@ -122,14 +144,20 @@ def scatters(results: Results, board: Leaderboard) -> list[Plot]:
             if len(points) < 2 or x_mixed or y_mixed:
                 continue
             title = f"Fidelity and {y_column.label.lower()}"
+            absent = [n for n in color if n not in {p.label for p in points}]
             svg = figures.scatter(
                 title,
                 points,
                 x_label=f"← {x_column.label}, {x_column.encoder} features",
                 y_label=f"↑ {y_column.label}",
             )
-            plots.append(Plot(title, "better towards the upper left", svg))
+            plots.append(Plot(title, _scatter_note(absent), svg))
     return plots
+
+
+def _scatter_note(absent: list[str]) -> str:
+    note = "better towards the upper left"
+    return f"{note}; without both scores: {', '.join(absent)}" if absent else note
 
 
 def fidelity_tables(results: Results) -> list[ScoreTable]:
@@ -146,13 +174,13 @@ def fidelity_tables(results: Results) -> list[ScoreTable]:
                 (name, "", tuple(fill(results, name, c) for c in columns))
                 for name in _everyone(results, shuffled=False)
             ]
-            tables.append(ScoreTable(f"Features: {encoder}", heads, tuple(lines)))
+            tables.append(_lettered(f"Features: {encoder}", heads, lines))
     return tables
 
 
 def _arrow(name: str) -> str:
     entry = metric(name)
-    return f"{entry.label} {'↑' if entry.higher_is_better else '↓'}"
+    return f"{entry.label}\u00a0{'↑' if entry.higher_is_better else '↓'}"
 
 
 def _everyone(results: Results, *, shuffled: bool) -> list[str]:
@@ -176,7 +204,7 @@ def adherence_tables(results: Results) -> list[ScoreTable]:
             if cells[0].status != "not_applicable":
                 lines.append((person, "", cells))
         caption = words if name == "map_iou" else f"{metric(name).label} {words}"
-        tables.append(ScoreTable(caption, heads, tuple(lines)))
+        tables.append(_lettered(caption, heads, lines))
     return tables
 
 
@@ -198,7 +226,7 @@ def utility_tables(results: Results) -> list[ScoreTable]:
                     words = "real only" if arm == "real" else ARM_WORDS.get(arm, arm)
                     lines.append((person, words, cells))
         heads = ("all", *(s.removeprefix("class=") for s in subsets))
-        tables.append(ScoreTable(f"{metric(name).label} on real test patients", heads, tuple(lines)))
+        tables.append(_lettered(f"{metric(name).label} on real test patients", heads, lines))
     return tables
 
 
