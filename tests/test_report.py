@@ -19,9 +19,10 @@ from histosynth.errors import InputError
 from histosynth.files import write_json
 from histosynth.grid import Grid
 from histosynth.report import answer, figures, leaderboard
+from histosynth.report.cells import Cell, Column, fill
 from histosynth.report.collect import ROW_COLUMNS, collect
 from histosynth.report.gallery import crop_image, nearest_rows
-from histosynth.report.leaderboard import Cell, Column, rank
+from histosynth.report.leaderboard import rank
 from histosynth.report.pages import render
 from histosynth.tilesets import TileSetWriter
 
@@ -320,7 +321,7 @@ def test_seeds_become_a_mean_a_hull_of_intervals_and_a_spread(tmp_path):
         for seed, value in ((0, 1.0), (1, 1.2))
     ]
     results = collect(folder_of(tmp_path, study(seeds=[0, 1]), rows))
-    found = leaderboard.fill(results, "map", FRECHET)
+    found = fill(results, "map", FRECHET)
     assert (found.value, found.spread) == (pytest.approx(1.1), (1.0, 1.2))
     assert (found.ci_low, found.ci_high) == (pytest.approx(0.95), pytest.approx(1.25))
 
@@ -331,7 +332,7 @@ def test_a_failed_seed_is_told_beside_the_mean_of_the_others(tmp_path):
         row("map", "fidelity", "frechet_distance", None, seed=1, status="failed", reason="no disk"),
     ]
     results = collect(folder_of(tmp_path, study(seeds=[0, 1]), rows))
-    found = leaderboard.fill(results, "map", FRECHET)
+    found = fill(results, "map", FRECHET)
     assert (found.status, found.value, found.reason) == ("ok", 1.0, "seed 1: failed: no disk")
     assert "seed 1: failed: no disk" in Page(render(results)).text
 
@@ -344,7 +345,7 @@ def test_utility_is_the_difference_to_real_and_only_within_one_protocol(tmp_path
             row("map", "utility", "downstream_iou", 0.6, arm="synthetic", protocol=protocol),
         ]
         results = collect(folder_of(tmp_path / protocol, study(), rows))
-        found = leaderboard.fill(results, "map", column)
+        found = fill(results, "map", column)
         if difference is None:
             assert np.isnan(found.difference) and "another protocol" in found.reason
         else:
@@ -352,9 +353,7 @@ def test_utility_is_the_difference_to_real_and_only_within_one_protocol(tmp_path
 
 
 def test_a_value_that_is_not_a_number_is_a_failed_cell(results_folder):
-    found = leaderboard.fill(
-        collect(results_folder), "map", Column("fidelity", "recall", "texture")
-    )
+    found = fill(collect(results_folder), "map", Column("fidelity", "recall", "texture"))
     assert (found.status, found.reason) == ("failed", "the value is not a number")
 
 
@@ -425,8 +424,8 @@ def test_a_partial_report_reads_the_metrics_that_are_there(tmp_path):
     (tmp_path / "config.yaml").write_text(made.dump(), encoding="utf-8")
     write_metrics(tmp_path, made, skip="map/fidelity")
     results = collect(tmp_path, partial=True)
-    assert leaderboard.fill(results, "unconditional", FRECHET).status == "ok"
-    assert leaderboard.fill(results, "map", FRECHET).status == "missing"
+    assert fill(results, "unconditional", FRECHET).status == "ok"
+    assert fill(results, "map", FRECHET).status == "missing"
 
 
 def test_the_script_names_a_folder_that_holds_no_study(tmp_path):

@@ -5,10 +5,11 @@ No sentence says more than the intervals do: where they overlap, nothing is rank
 
 from __future__ import annotations
 
+from histosynth.report.cells import Cell, Column
 from histosynth.report.collect import Results
 from histosynth.report.figures import fixed
 from histosynth.report.glossary import metric
-from histosynth.report.leaderboard import Cell, Column, Leaderboard, separated_better
+from histosynth.report.leaderboard import Leaderboard, separated_better
 
 COUNTS = "no one two three four five six seven eight nine ten eleven twelve".split()
 SHORT = {"downstream_iou": "IoU", "downstream_auc": "AUC"}
@@ -179,7 +180,7 @@ def _troubles(board: Leaderboard) -> str:
     counts = {
         "failed": sum(cell.status == "failed" for cell in cells),
         "are missing": sum(cell.status == "missing" for cell in cells),
-        "lack a seed or a difference": sum(c.status == "ok" and bool(c.reason) for c in cells),
+        "lack a seed or a difference": sum(cell.incomplete for cell in cells),
     }
     told = [f"{count} {word}" for word, count in counts.items() if count]
     if not told:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from histosynth.config import Condition, SignalSettings, Study
 from histosynth.errors import InputError
+from histosynth.files import short_hash
 from histosynth.report.stages import (
     ClusterSet,
     SplitCount,
@@ -99,7 +100,8 @@ def collect(folder: str | Path, *, partial: bool = False) -> Results:
     protocols: dict[str, dict[str, Any]] = {}
     versions: dict[str, str] = {}
     for content in files.values():
-        protocols.update(content.get("protocols") or {})
+        told = content.get("protocols") or {}
+        protocols.update(told if isinstance(told, dict) else {short_hash(p): p for p in told})
         versions.update(content.get("versions") or {})
     rejected, failed = tiling(folder, absent)
     return Results(

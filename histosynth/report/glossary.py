@@ -157,3 +157,15 @@ def metric(name: str, higher_is_better: bool | None = None) -> Metric:
         return METRICS[name]
     label = name.replace("_", " ").capitalize()
     return Metric(name, label, bool(higher_is_better), "", "")
+
+
+_REJECTIONS = {
+    "little_tissue": "less tissue than asked for",
+    "one_class": "no two classes within the heterogeneity bounds",
+    "over_cap": "beyond the largest number of tiles a slide",
+}
+
+
+def rejection(reason: str) -> str:
+    """A rejected tile's reason in words; an unknown one as it is."""
+    return _REJECTIONS.get(reason, reason.replace("_", " "))

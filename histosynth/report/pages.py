@@ -14,7 +14,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from histosynth.report import answer, gallery, glossary, leaderboard, views
+from histosynth.report import answer, gallery, glossary, leaderboard, plots, tables
 from histosynth.report.collect import Results
 from histosynth.report.figures import COLORS, fixed, number
 
@@ -47,9 +47,10 @@ def render(results: Results, provenance: Provenance | None = None) -> str:
         "fixed": fixed,
         "signed": signed,
         "names": mark_names,
-        "duration": views.duration,
+        "duration": tables.duration,
         "percent": lambda share: "–" if pd.isna(share) else f"{share:.0%}",
         "isna": pd.isna,
+        "rejection": glossary.rejection,
     }
     provenance = provenance or Provenance()
     return environment.get_template("index.html.j2").render(
@@ -59,20 +60,20 @@ def render(results: Results, provenance: Provenance | None = None) -> str:
         headings=headings(board),
         sentences=answer.sentences(results, board),
         troubles=trouble_list(results, board),
-        plots=views.dot_plots(results, board),
-        scatters=views.scatters(results, board),
+        plots=plots.dot_plots(results, board),
+        scatters=plots.scatters(results, board),
         gallery=gallery.build(results),
-        fidelity=views.fidelity_tables(results),
-        adherence=views.adherence_tables(results),
-        utility=views.utility_tables(results),
+        fidelity=tables.fidelity_tables(results),
+        adherence=tables.adherence_tables(results),
+        utility=tables.utility_tables(results),
         sheets=gallery.contact_sheets(results),
-        losses=views.loss_plots(results),
+        losses=plots.loss_plots(results),
         score_times=score_times(results),
-        protocols=views.protocol_rows(results),
+        protocols=tables.protocol_rows(results),
         versions=versions(results),
         glossary=[m for m in glossary.METRICS.values() if _is_used(results, board, m.name)],
         terms=glossary.TERMS,
-        colors={n: f"s{i % COLORS}" for n, i in views.colors(results).items()},
+        colors={n: f"s{i % COLORS}" for n, i in plots.colors(results).items()},
         provenance=provenance,
         counts=counts,
     )
@@ -111,19 +112,22 @@ def counts(line: leaderboard.Line) -> str:
 
 
 def trouble_list(results: Results, board: leaderboard.Leaderboard) -> list[dict[str, Any]]:
-    """Cells without a number, or with seeds left out, grouped by status, condition and reason."""
-    grouped: dict[tuple[str, str, str], list[str]] = {}
+    """Cells without a number or with a remark, those of one reason together, worst first."""
+    cells: dict[tuple[str, str, str], list[str]] = {}
     for line in board.lines:
         for column, cell in zip(board.columns, line.cells, strict=True):
             if cell.status != "ok" or cell.reason:
-                status = cell.status if cell.status != "ok" else "incomplete"
+                kind = "note" if cell.status == "ok" else cell.status
                 where = f"{column.label} ({column.encoder})" if column.encoder else column.label
-                grouped.setdefault((status, line.name, cell.reason), []).append(where)
-    order = ("failed", "missing", "incomplete", "not_applicable")
+                cells.setdefault((kind, line.name, cell.reason), []).append(where)
+    grouped: dict[tuple[str, str, str], list[str]] = {}
+    for (kind, name, reason), where in cells.items():
+        grouped.setdefault((kind, reason, ", ".join(where)), []).append(name)
+    order = ("failed", "missing", "note", "not_applicable")
     items = sorted(grouped.items(), key=lambda item: order.index(item[0][0]))
     return [
-        {"status": status, "name": name, "reason": reason, "where": ", ".join(where)}
-        for (status, name, reason), where in items
+        {"status": kind, "name": answer.listed(names), "reason": reason, "where": where}
+        for (kind, reason, where), names in items
     ]
 
 

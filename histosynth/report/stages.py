@@ -104,7 +104,7 @@ def tiling(folder: Path, absent: list[str]) -> tuple[dict[str, int], tuple]:
             failed.append((str(slide.get("slide_id", "?")), str(slide.get("reason", ""))))
     if not rejected:
         reasons = summary.get("reasons") or {}
-        rejected = {str(k): int(v) for k, v in reasons.items() if not isinstance(v, dict)}
+        rejected = {str(k): int(v) for k, v in reasons.items() if k != "accepted"}
     return dict(sorted(rejected.items(), key=lambda item: -item[1])), tuple(failed)
 
 

@@ -1,0 +1,194 @@
+"""One score of one condition: found among the rows, averaged over seeds, or accounted for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from histosynth.grid import Grid
+from histosynth.report.collect import Results
+from histosynth.report.glossary import metric
+
+NAN = float("nan")
+ARM_WORDS = {"synthetic": "synthetic only", "mixed": "real + synthetic"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One score of the leaderboard; `minus_real` prints it as a difference to the real arm."""
+
+    group: str
+    metric: str
+    encoder: str = ""
+    arm: str = ""
+    minus_real: bool = False
+
+    @property
+    def label(self) -> str:
+        name = metric(self.metric).label
+        return f"{name} ({ARM_WORDS.get(self.arm, self.arm)})" if self.arm else name
+
+    @property
+    def higher_is_better(self) -> bool:
+        return metric(self.metric).higher_is_better
+
+    @property
+    def heading(self) -> str:
+        """What the columns side by side with this one share."""
+        if self.group == "fidelity":
+            return f"Fidelity in {self.encoder} features"
+        if self.group == "adherence":
+            return "Adherence (share of real)"
+        return "Utility (minus trained on real)" if self.minus_real else self.group.capitalize()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One score of one condition over its generator seeds.
+
+    `value` is the mean over seeds, `ci_low` and `ci_high` the hull of the seeds' intervals,
+    `spread` the smallest and largest seed's value where there is more than one. `status` is ok,
+    failed, missing or not_applicable; an ok cell may carry a remark in `reason`, and is
+    `incomplete` where a seed or the difference to the real arm is not there.
+    """
+
+    status: str
+    value: float = NAN
+    ci_low: float = NAN
+    ci_high: float = NAN
+    spread: tuple[float, float] | None = None
+    seed_values: tuple[float, ...] = ()
+    n_real: int | None = None
+    n_synthetic: int | None = None
+    protocol: str = ""
+    reason: str = ""
+    difference: float = NAN  # to the real arm, where the column asks for it
+    rank: int | None = None
+    mark: str = ""  # best, shares, or nothing
+    incomplete: bool = False
+    protocol_letter: str = ""  # where a column mixes protocols
+
+    @property
+    def shown(self) -> float:
+        """The number to print and sort by."""
+        return self.value if pd.isna(self.difference) else self.difference
+
+    @property
+    def has_interval(self) -> bool:
+        return not (pd.isna(self.ci_low) or pd.isna(self.ci_high))
+
+
+def fill(results: Results, condition: str, column: Column, subset: str = "all") -> Cell:
+    """The cell of one condition, whatever became of it."""
+    wanted = [c for c in Grid(results.study).cells() if c.condition == condition]
+    seeds = sorted({c.seed for c in wanted}) or results.study.seeds
+    absent = _expected_absence(condition, column, wanted)
+    if absent:
+        return absent
+    rows = results.rows
+    rows = rows[(rows["condition"] == condition) & (rows["group"] == column.group)]
+    # The real arm of the utility columns is one network, trained on real tiles.
+    arm = "real" if condition == "real" and column.group == "utility" else column.arm
+    per_seed = {
+        seed: _seed_row(results, rows, condition, seed, column, arm, subset) for seed in seeds
+    }
+    cell = _over_seeds(per_seed)
+    if column.minus_real and condition != "real" and cell.status == "ok":
+        cell = _minus_real(results, cell, column)
+    return cell
+
+
+def _expected_absence(condition: str, column: Column, wanted: list) -> Cell | None:
+    if condition.endswith("~shuffled"):
+        if column.group != "adherence":
+            return Cell("not_applicable", reason="shuffling concerns adherence only")
+        return None
+    if not any(c.group == column.group for c in wanted):
+        return Cell("not_applicable", reason=f"{condition} has no {column.group} scores")
+    return None
+
+
+def _seed_row(
+    results: Results,
+    rows: pd.DataFrame,
+    condition: str,
+    seed: int,
+    column: Column,
+    arm: str,
+    subset: str,
+) -> Cell:
+    rows = rows[rows["seed"] == seed]
+    match = rows[(rows["metric"] == column.metric) & (rows["subset"] == subset)]
+    if column.group == "fidelity":
+        match = match[match["encoder"] == column.encoder]
+    if column.group == "utility":
+        match = match[match["arm"] == arm]
+    if match.empty:
+        broken = rows[rows["status"] == "failed"]
+        if not broken.empty and not (rows["status"] == "ok").any():
+            return Cell("failed", reason=str(broken["reason"].iloc[0]))
+        source = condition.removesuffix("~shuffled")
+        path = results.metrics_path(source, seed, column.group)
+        if rows.empty and not path.is_file():
+            return Cell("missing", reason=f"no result file: {path}")
+        return Cell("missing", reason=f"{path} has no row for {column.label}")
+    row = match.iloc[0]
+    if row["status"] != "ok":
+        return Cell(str(row["status"]), reason=str(row["reason"]) or "no reason given")
+    return Cell(
+        "ok",
+        value=float(row["value"]),
+        ci_low=float(row["ci_low"]),
+        ci_high=float(row["ci_high"]),
+        seed_values=(float(row["value"]),),
+        n_real=_count(row["n_real"]),
+        n_synthetic=_count(row["n_synthetic"]),
+        protocol=str(row["protocol"]),
+        reason=str(row["reason"]),
+    )
+
+
+def _count(value: float) -> int | None:
+    return None if pd.isna(value) else int(value)
+
+
+def _over_seeds(per_seed: dict[int, Cell]) -> Cell:
+    """Mean over the seeds of one protocol; what is left out is told in the reason."""
+    good = {seed: cell for seed, cell in per_seed.items() if cell.status == "ok"}
+    if not good:
+        by_status = {cell.status: cell for cell in reversed(per_seed.values())}
+        worst = next(s for s in ("failed", "missing", "not_applicable") if s in by_status)
+        return by_status[worst]
+    protocols = [cell.protocol for cell in good.values()]
+    protocol = max(protocols, key=protocols.count)
+    told = [f"seed {s}: {c.status}: {c.reason}" for s, c in per_seed.items() if s not in good]
+    told += [
+        f"seed {s}: left out, its protocol is {c.protocol}"
+        for s, c in good.items()
+        if c.protocol != protocol
+    ]
+    remarks = dict.fromkeys(cell.reason for cell in good.values() if cell.reason)
+    cells = [cell for cell in good.values() if cell.protocol == protocol]
+    values = [cell.value for cell in cells]
+    return replace(
+        cells[0],
+        value=sum(values) / len(values),
+        ci_low=min(c.ci_low for c in cells) if all(c.has_interval for c in cells) else NAN,
+        ci_high=max(c.ci_high for c in cells) if all(c.has_interval for c in cells) else NAN,
+        spread=(min(values), max(values)) if len(values) > 1 else None,
+        seed_values=tuple(values),
+        reason="; ".join([*told, *remarks]),
+        incomplete=bool(told),
+    )
+
+
+def _minus_real(results: Results, cell: Cell, column: Column) -> Cell:
+    real = fill(results, "real", column)
+    if real.status != "ok":
+        told = f"no difference: the real arm is {real.status}: {real.reason}"
+        return replace(cell, reason=told, incomplete=True)
+    if real.protocol != cell.protocol:
+        told = f"no difference: the real arm has another protocol ({real.protocol})"
+        return replace(cell, reason=told, incomplete=True)
+    return replace(cell, difference=cell.value - real.value)
