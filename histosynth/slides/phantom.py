@@ -98,7 +98,7 @@ def _concentrations(
     def blur(field: np.ndarray, sigma: float) -> np.ndarray:
         return ndimage.gaussian_filter(field.astype(np.float32), sigma / mpp, truncate=3)
 
-    seen = _roughen(streams[0], layout.mask, mpp=mpp, reach=1.0 + 3.0 * difficulty)
+    seen = _roughen(streams[0], layout.mask, mpp=mpp, reach=5.0 * difficulty)
     weight = {kind: blur(seen == kind, 1.0) for kind in (STROMA, GLAND, TUMOUR, LYMPHOCYTES, FAT)}
     every = max(1, int(3 / mpp))  # so wide a blur needs no finer grid
     nodes = np.s_[::every, ::every]
@@ -212,8 +212,8 @@ def _scan(rng: np.random.Generator, image: np.ndarray, *, mpp: float, difficulty
     """Optics and sensor, in place: uneven focus, then noise, then rounding within 0..255."""
     shape = image.shape[:2]
     base = 0.35 + 0.15 * rng.random()
-    soft = 1.1 + 0.5 * difficulty
-    drift = 0.9 * smooth_noise(rng, shape, scale=900, mpp=mpp) - 0.9 + 0.5 * difficulty
+    soft = 0.85 + difficulty
+    drift = 0.9 * smooth_noise(rng, shape, scale=900, mpp=mpp) - 1.15 + difficulty
     defocus = expit(2.5 * drift)
     for channel in range(3):
         sharp = ndimage.gaussian_filter(image[..., channel], base / mpp, truncate=3)

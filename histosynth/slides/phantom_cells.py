@@ -164,9 +164,9 @@ def lymphocytes(
     """Small round dark nuclei: dense where lymphoid, and strewn over stroma and tumour."""
     points = hexagonal_points(rng, layout.mask.shape, spacing=6.9, mpp=mpp, jitter=0.42)
     kind = _at(layout.mask, points, mpp)
-    stray = np.select([kind == STROMA, kind == TUMOUR], [0.03, 0.02], 0.0) * (1 + difficulty)
+    stray = np.select([kind == STROMA, kind == TUMOUR], [0.09, 0.06], 0.0) * difficulty
     # Strays come in small flocks rather than evenly: their chance follows the lymphoid field too.
-    chance = np.maximum(stray, _at(layout.lymphoid, points, mpp) * (0.95 - 0.2 * difficulty))
+    chance = np.maximum(stray, _at(layout.lymphoid, points, mpp) * (1.05 - 0.4 * difficulty))
     chance[(kind == GLAND) | (kind > LYMPHOCYTES) | (kind == 0)] = 0
     chance[kind == TUMOUR] = stray[kind == TUMOUR]
     points = rng.permutation(points[rng.random(len(points)) < chance])
@@ -185,8 +185,8 @@ def tumour_nuclei(
     chance = np.where(kind == TUMOUR, 0.92, np.where(kind == STROMA, 0.004 * difficulty, 0))
     points = keep_apart(rng.permutation(points[rng.random(len(points)) < chance]), distance=8.0)
     return make_cells(
-        rng, points, diameter=(9.4 - 1.0 * difficulty, 12.8 - 1.0 * difficulty),
-        stretch=(1.0, 1.9), amount=1.5 - 0.15 * difficulty, spread=0.24, clear=0.35, ragged=0.11,
+        rng, points, diameter=(9.9 - 2.0 * difficulty, 13.3 - 2.0 * difficulty),
+        stretch=(1.0, 1.9), amount=1.575 - 0.3 * difficulty, spread=0.24, clear=0.35, ragged=0.11,
     )  # fmt: skip
 
 

@@ -105,7 +105,7 @@ def lay_out(
     cell_px = _TERRITORY_CELL / mpp
     lymphoid = upsample(margins[LYMPHOCYTES - 1], shape, cell_px=cell_px)
     lymphoid += 0.22 * smooth_noise(streams[2], shape, scale=30, mpp=mpp)
-    lymphoid = 1 / (1 + np.exp(-(7 - 4 * difficulty) * lymphoid))
+    lymphoid = 1 / (1 + np.exp(-(8 - 6 * difficulty) * lymphoid))
     nests = np.clip(upsample(margins[TUMOUR - 1], shape, cell_px=cell_px), -2, 0.6)
     nests += 0.5 * smooth_noise(streams[3], shape, scale=95, mpp=mpp)
     nests += 0.14 * smooth_noise(streams[3], shape, scale=22, mpp=mpp)
