@@ -97,8 +97,11 @@ def _reference(board: Leaderboard, name: str, column: Column) -> Cell | None:
 
 
 def _fidelity(board: Leaderboard) -> str:
+    columns = [c for c in board.columns if c.metric == "frechet_distance"]
+    if not any(_ranked(board, column) for column in columns):
+        return "No score yet." if columns else ""
     told = []
-    for column in (c for c in board.columns if c.metric == "frechet_distance"):
+    for column in columns:
         real = _reference(board, "real", column)
         beside = f"; real tissue itself scores {_shown(board, column, real.value)}" if real else ""
         text = f"by Fréchet distance in {column.encoder} features, {leaders(board, column)}"
@@ -107,8 +110,11 @@ def _fidelity(board: Leaderboard) -> str:
 
 
 def _adherence(board: Leaderboard) -> str:
+    columns = [c for c in board.columns if c.group == "adherence"]
+    if not any(_ranked(board, column) for column in columns):
+        return "No score yet." if columns else ""
     told = []
-    for column in (c for c in board.columns if c.group == "adherence"):
+    for column in columns:
         what = "map" if column.metric.startswith("map") else "label"
         text = f"as a share of what real tissue scores for its {what}, {leaders(board, column)}"
         chance = [
@@ -131,8 +137,11 @@ def _span(board: Leaderboard, column: Column, values: list[float]) -> str:
 
 
 def _utility(board: Leaderboard) -> str:
+    columns = [c for c in board.columns if c.minus_real]
+    if not any(_ranked(board, column) for column in columns):
+        return "No score yet." if columns else ""
     told = []
-    for name in dict.fromkeys(c.metric for c in board.columns if c.minus_real):
+    for name in dict.fromkeys(c.metric for c in columns):
         arms = {c.arm: c for c in board.columns if c.metric == name and c.minus_real}
         alone, mixed = arms.get("synthetic"), arms.get("mixed")
         if alone and (cells := _ranked(board, alone)):

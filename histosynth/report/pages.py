@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from histosynth.report import answer, gallery, glossary, leaderboard, plots, tables
+from histosynth.report.cells import Column
 from histosynth.report.collect import Results
 from histosynth.report.figures import COLORS, fixed, number
 
@@ -113,22 +114,33 @@ def counts(line: leaderboard.Line) -> str:
 
 def trouble_list(results: Results, board: leaderboard.Leaderboard) -> list[dict[str, Any]]:
     """Cells without a number or with a remark, those of one reason together, worst first."""
-    cells: dict[tuple[str, str, str], list[str]] = {}
+    cells: dict[tuple[str, str, str], list[Column]] = {}
     for line in board.lines:
         for column, cell in zip(board.columns, line.cells, strict=True):
             if cell.status != "ok" or cell.reason:
                 kind = "note" if cell.status == "ok" else cell.status
-                where = f"{column.label} ({column.encoder})" if column.encoder else column.label
-                cells.setdefault((kind, line.name, cell.reason), []).append(where)
+                cells.setdefault((kind, line.name, cell.reason), []).append(column)
     grouped: dict[tuple[str, str, str], list[str]] = {}
-    for (kind, name, reason), where in cells.items():
-        grouped.setdefault((kind, reason, ", ".join(where)), []).append(name)
+    for (kind, name, reason), columns in cells.items():
+        grouped.setdefault((kind, reason, _where(board, columns)), []).append(name)
     order = ("failed", "missing", "note", "not_applicable")
     items = sorted(grouped.items(), key=lambda item: order.index(item[0][0]))
     return [
         {"status": kind, "name": answer.listed(names), "reason": reason, "where": where}
         for (kind, reason, where), names in items
     ]
+
+
+def _where(board: leaderboard.Leaderboard, columns: list[Column]) -> str:
+    """Columns in words; a group's name where all of its columns are meant."""
+    told = []
+    for group in dict.fromkeys(column.group for column in columns):
+        meant = [column for column in columns if column.group == group]
+        if len(meant) == sum(column.group == group for column in board.columns) > 1:
+            told.append(f"all {group} scores")
+        else:
+            told += [f"{c.label} ({c.encoder})" if c.encoder else c.label for c in meant]
+    return ", ".join(told)
 
 
 def score_times(results: Results) -> dict[str, float]:
