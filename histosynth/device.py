@@ -1,5 +1,7 @@
-"""Which device a job computes on."""
+"""Which device a job computes on, and with which versions of what."""
 
+import platform
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,3 +13,9 @@ def pick_device() -> "torch.device":
     import torch
 
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of Python, this project and some installed packages, for a record."""
+    found = {name: version(name) for name in packages}
+    return {"python": platform.python_version(), **found}

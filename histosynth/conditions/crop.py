@@ -64,13 +64,12 @@ class CropSignal(Signal):
 
     def encode(self, targets: "Targets") -> np.ndarray:
         maps = targets.maps()
-        classes = len(self.study.classes)
         planes = np.zeros((len(targets), self.width, *maps.shape[1:]), np.float32)
-        shares = np.stack([(maps == c).mean((1, 2)) for c in range(classes)], 1)
+        shown = self._shown_classes(maps)
         sizes = window_sizes(min(maps.shape[1:]), self.options.size)
         for i in range(len(targets)):
             random = targets.random(i)
-            for c in np.flatnonzero((shares[i] > 0) & (shares[i] >= self.options.min_share)):
+            for c in np.flatnonzero(shown[i]):
                 crop = self._crop(targets, i, int(c), sizes, random)
                 if crop is None:
                     continue
@@ -81,6 +80,19 @@ class CropSignal(Signal):
                     pixels.transpose(2, 0, 1) / np.float32(127.5) - 1
                 )
         return planes
+
+    def shown_tiles(self, targets: "Targets") -> list[list[str]]:
+        ids = targets.pool.tile_ids
+        if self.options.source == "same_image":
+            return [[ids[row]] for row in targets.rows]
+        assert targets.donors is not None, "crops drawn at random are known only when drawn"
+        donors = np.where(self._shown_classes(targets.maps()), targets.donors, -1)
+        return [[ids[donor] for donor in row if donor >= 0] for row in donors]
+
+    def _shown_classes(self, maps: np.ndarray) -> np.ndarray:
+        """Which classes are large enough in uint8 maps (b, H, W): bool (b, classes)."""
+        counts = np.stack([(maps == c).sum((1, 2)) for c in range(len(self.study.classes))], 1)
+        return counts >= max(1, self.options.min_share * maps[0].size)
 
     def _crop(
         self,

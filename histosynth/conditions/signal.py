@@ -65,6 +65,10 @@ class Signal(ABC):
         vector: float32 (b, width)
         """
 
+    def shown_tiles(self, targets: "Targets") -> list[list[str]]:
+        """For each target the ids of tiles whose pixels it shows; by default none."""
+        return [[] for _ in range(len(targets))]
+
 
 _KINDS: dict[str, type[Signal]] = {}
 

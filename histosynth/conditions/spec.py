@@ -137,6 +137,14 @@ class ConditionSpec:
         """Vectors by signal, each float32 (b, width)."""
         return {signal.kind: signal.encode(targets) for signal in self._joining("vector")}
 
+    def shown_tiles(self, targets: "Targets") -> list[list[str]]:
+        """For each target the ids of the tiles whose pixels the signals show, without repeats."""
+        by_signal = [signal.shown_tiles(targets) for signal in self.signals]
+        return [
+            list(dict.fromkeys(tile for shown in by_signal for tile in shown[i]))
+            for i in range(len(targets))
+        ]
+
     def _joining(self, joins: str) -> list[Signal]:
         return [signal for signal in self.signals if signal.joins == joins]
 

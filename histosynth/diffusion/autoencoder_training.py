@@ -1,0 +1,88 @@
+"""From train tiles to the autoencoder on disk, with what its round trip costs."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from histosynth.conditions.targets import tile_images
+from histosynth.device import versions
+from histosynth.diffusion.autoencoder import (
+    Autoencoder,
+    autoencoder_fingerprint,
+    load_autoencoder,
+    round_trip,
+    save_autoencoder,
+    train_autoencoder,
+)
+from histosynth.files import atomic_folder, write_json
+from histosynth.tilesets import TileSet
+
+if TYPE_CHECKING:
+    import torch
+
+    from histosynth.config import AutoencoderSettings
+
+
+def make_autoencoder(
+    train: TileSet,
+    val: TileSet,
+    settings: "AutoencoderSettings",
+    *,
+    state: Path,
+    output: Path,
+    device: "torch.device",
+    log: Callable[[str], None],
+) -> dict[str, Any]:
+    """Train an autoencoder, or take the one at `settings.path`; write it and its train.json.
+
+    Returns
+    -------
+    What train.json holds.
+    """
+    if settings.path is not None:
+        model: Autoencoder = load_autoencoder(Path(settings.path), device=device)
+        record: dict[str, Any] = {"seconds": 0.0, "source": settings.path}
+    else:
+        model, record = train_autoencoder(
+            tile_images(train),
+            settings,
+            state_folder=state,
+            log=log,
+            images_fingerprint=train.fingerprint,
+            device=device,
+        )
+    record |= {
+        "settings": settings.model_dump(mode="json"),
+        "tiles": len(train),
+        "gpu_seconds": record["seconds"] if device.type == "cuda" else 0.0,
+        "val": reconstruction_error(model, tile_images(val)),
+        "autoencoder": autoencoder_fingerprint(model),
+        "versions": versions("torch", "diffusers", "numpy"),
+    }
+    with atomic_folder(output) as folder:
+        save_autoencoder(model, folder)
+        write_json(folder / "train.json", record)
+    return record
+
+
+def reconstruction_error(
+    autoencoder: Autoencoder, images: Sequence[np.ndarray], *, limit: int = 256
+) -> dict[str, float | int | None]:
+    """What the round trip costs on at most `limit` uint8 images: the floor of every condition.
+
+    Returns
+    -------
+    tiles; mean_absolute_error in grey levels; psnr in dB, of the mean squared error over all tiles
+    """
+    if len(images) == 0:
+        return {"tiles": 0, "mean_absolute_error": None, "psnr": None}
+    some = np.stack([images[i] for i in range(min(limit, len(images)))])
+    difference = round_trip(autoencoder, some).astype(np.float64) - some
+    squared = max(float(np.mean(np.square(difference))), 1e-12)
+    return {
+        "tiles": len(some),
+        "mean_absolute_error": float(np.abs(difference).mean()),
+        "psnr": float(10 * np.log10(255**2 / squared)),
+    }

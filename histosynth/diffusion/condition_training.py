@@ -1,0 +1,91 @@
+"""From train tiles and a condition to a trained model on disk."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histosynth.clusters.files import read_assignments
+from histosynth.conditions.spec import ConditionSpec
+from histosynth.conditions.targets import TilePool
+from histosynth.device import versions
+from histosynth.diffusion.checks import check_classes_of, check_latents_of
+from histosynth.diffusion.conditioning import signals_spec, training_source
+from histosynth.diffusion.latents import LatentCache
+from histosynth.diffusion.train import save_network, train_generator
+from histosynth.files import atomic_folder, short_hash, write_json
+from histosynth.tilesets import TileSet
+
+if TYPE_CHECKING:
+    import torch
+
+    from histosynth.config import Study
+
+
+def train_condition(
+    spec: ConditionSpec,
+    train: TileSet,
+    study: "Study",
+    *,
+    latents: Path,
+    clusters: Path | None,
+    seed: int,
+    state: Path,
+    output: Path,
+    device: "torch.device",
+    log: Callable[[str], None],
+) -> dict[str, Any]:
+    """Train a condition and write `weights.safetensors` and `train.json`.
+
+    Parameters
+    ----------
+    latents : folder of the train tiles' latents
+    clusters : folder of the cluster assignments, where the condition uses them
+    state : folder beside the output; what is in it may be deleted once this returns
+
+    Returns
+    -------
+    What train.json holds.
+
+    Raises
+    ------
+    InputError
+        The latents are of other tiles, or the tiles lack what the condition needs.
+    """
+    check_classes_of(train, study)
+    cache = LatentCache.open(latents)
+    check_latents_of(cache, train)
+    pool = TilePool.of(
+        train, spec.needs, label_names=study.label_names, clusters=read_assignments(clusters)
+    )
+    # The loop knows a condition by its planes and tokens only; what they mean decides as well.
+    meaning = {
+        "condition": spec.resolved(),
+        "classes": study.class_names,
+        "labels": study.label_names,
+        "clusters": None if pool.clusters is None else pool.clusters.tolist(),
+    }
+    network, record = train_generator(
+        cache,
+        training_source(spec, pool),
+        study.generator,
+        seed=seed,
+        spec=signals_spec(spec),
+        tile_size=train.size[0],
+        state_folder=state / short_hash(meaning),
+        log=log,
+        device=device,
+    )
+    record |= {
+        "condition": spec.resolved(),
+        "seed": seed,
+        "settings": study.generator.model_dump(mode="json"),
+        "tiles": len(train),
+        "gpu_seconds": record["seconds"] if device.type == "cuda" else 0.0,
+        "autoencoder": cache.autoencoder,
+        "tiles_fingerprint": cache.tiles,
+        "versions": versions("torch", "diffusers", "numpy"),
+    }
+    with atomic_folder(output) as folder:
+        save_network(folder / "weights.safetensors", network, cache)
+        write_json(folder / "train.json", record)
+    return record

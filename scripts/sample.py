@@ -1,0 +1,53 @@
+"""Sample a synthetic tile set: image i from row i of the condition table and its own noise seed."""
+
+import argparse
+from pathlib import Path
+
+from histosynth.scripting import log, parser, run
+
+
+def build_parser() -> argparse.ArgumentParser:
+    made = parser(
+        __doc__,
+        example="python scripts/sample.py --config results/demo/config.yaml "
+        "--condition results/demo/conditions/map.yaml --model results/demo/models/map/seed0 "
+        "--autoencoder results/demo/models/autoencoder --latents results/demo/latents "
+        "--table results/demo/condition_table.parquet --test results/demo/tilesets/real/test "
+        "--seed 0 --output results/demo/tilesets/synthetic/map/seed0",
+    )
+    made.add_argument("--condition", type=Path, required=True, help="YAML of the condition")
+    made.add_argument("--model", type=Path, required=True, help="folder of scripts/train.py")
+    made.add_argument("--autoencoder", type=Path, required=True, help="folder of the autoencoder")
+    made.add_argument("--latents", type=Path, required=True, help="train latents (their whitening)")
+    made.add_argument("--table", type=Path, required=True, help="the condition table")
+    made.add_argument("--test", type=Path, required=True, help="the test tiles it was drawn from")
+    made.add_argument("--clusters", type=Path, help="folder of scripts/cluster.py")
+    made.add_argument("--seed", type=int, default=0, help="generator seed (default: 0)")
+    made.add_argument("--output", type=Path, required=True, help="tile set to write")
+    return made
+
+
+def main(args: argparse.Namespace) -> None:
+    import torch
+
+    from histosynth.conditions import ConditionSpec
+    from histosynth.config import Study
+    from histosynth.device import pick_device
+    from histosynth.diffusion.condition_sampling import Generator, sample_condition
+    from histosynth.tilesets import TileSet
+
+    torch.set_num_threads(args.threads)
+    study = Study.load(args.config)
+    spec = ConditionSpec.load(args.condition, study)
+    test = TileSet.open(args.test)
+    generator = Generator.load(
+        spec, test, args.model, args.autoencoder, args.latents, device=pick_device()
+    )
+    made = sample_condition(
+        generator, spec, test, study, args.table, args.clusters, seed=args.seed, output=args.output
+    )
+    log(f"{len(made)} images of {spec.name}, seed {args.seed}")
+
+
+if __name__ == "__main__":
+    run(main, build_parser())

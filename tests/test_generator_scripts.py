@@ -1,0 +1,355 @@
+"""The generator's scripts, end to end as they are typed: tile sets in, synthetic tile sets out."""
+
+import contextlib
+import io
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from histosynth.conditions import ConditionSpec
+from histosynth.config import Study
+from histosynth.tilesets import TileSet, TileSetWriter
+
+ROOT = Path(__file__).parent.parent
+SIZE = 32
+CLASSES = ["stroma", "tumour"]
+STUDY = {
+    "study": "tiny",
+    "cohort": {"kind": "phantom"},
+    "classes": [{"name": name, "values": [i]} for i, name in enumerate(CLASSES)],
+    "label": {
+        "source": "class_fraction",
+        "names": ["healthy", "cancer"],
+        "classes": ["tumour"],
+        "threshold": 0.4,
+    },
+    "encoders": {"texture": {}},
+    "clusters": {"encoder": "texture", "k": 3},
+    "conditions": {
+        "unconditional": {"signals": []},
+        "label_cluster": {"signals": ["label", "cluster"]},
+        "map_crop": {"signals": ["map", {"kind": "crop", "source": "other_slide"}]},
+        "map_crop_same": {"signals": ["map", {"kind": "crop", "source": "same_image"}]},
+    },
+    "autoencoder": {"channels": [8, 8, 8], "steps": 6, "batch_size": 2, "crop": 16},
+    "generator": {
+        "channels": [8, 16],
+        "token_width": 8,
+        "plane_width": 4,
+        "steps": 4,
+        "batch_size": 4,
+        "warmup_steps": 1,
+    },
+    "sampling": {"n": 10, "steps": 2, "batch_size": 4, "seed": 7},
+    "evaluation": {"encoders": ["texture"]},
+}
+
+
+def write_tiles(folder: Path, *, first_slide: int, slides: int, split: str) -> TileSet:
+    random = np.random.default_rng(first_slide)
+    with TileSetWriter(folder, classes=CLASSES) as writer:
+        for slide in range(first_slide, first_slide + slides):
+            for i in range(4):
+                map = np.zeros((SIZE, SIZE), np.uint8)
+                map[:, : 10 + 4 * i] = 1
+                image = np.where(map[..., None] == 1, [120, 60, 140], [230, 170, 190])
+                image = image + random.integers(-20, 20, image.shape) + 2 * slide
+                row = {
+                    "tile_id": f"s{slide}_x{i}_y0",
+                    "slide_id": f"s{slide}",
+                    "patient_id": f"p{slide}",
+                    "site": "ab"[slide % 2],
+                    "split": split,
+                    "label": "cancer" if map.mean() >= 0.4 else "healthy",
+                    "x": 64 * i,
+                    "y": 0,
+                    "size": SIZE,
+                    "mpp": 2.0,
+                    "tissue": 1.0,
+                    "class_stroma": 1 - map.mean(),
+                    "class_tumour": map.mean(),
+                    "entropy": 0.6,
+                    "accepted": True,
+                    "reason": "",
+                }
+                writer.add(np.clip(image, 0, 255).astype(np.uint8), row, map)
+    return TileSet.open(folder)
+
+
+class Workspace:
+    """A folder with tile sets, features and the config; scripts run in it as a user types them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "config.yaml"
+        self.config.write_text(yaml.safe_dump(STUDY))
+        self.study = Study.load(self.config)
+        self.train = write_tiles(folder / "real/train", first_slide=0, slides=4, split="train")
+        self.val = write_tiles(folder / "real/val", first_slide=4, slides=1, split="val")
+        self.test = write_tiles(folder / "real/test", first_slide=5, slides=3, split="test")
+        for name, tiles in (("train", self.train), ("test", self.test)):
+            features = tiles.images().reshape(len(tiles), -1, 3).astype(np.float32)
+            np.save(folder / f"{name}.npy", np.hstack([features.mean(1), features.std(1)]))
+        (folder / "conditions").mkdir()
+        for name in STUDY["conditions"]:
+            resolved = ConditionSpec.of(self.study, name).resolved()
+            (folder / f"conditions/{name}.yaml").write_text(yaml.safe_dump(resolved))
+
+    def script(self, name: str, *arguments: str, fails: bool = False) -> str:
+        """Run a script as `python scripts/NAME.py` does, in this process: importing torch is slow.
+
+        Returns
+        -------
+        What it wrote to standard error.
+        """
+        path, said, status, argv = str(ROOT / "scripts" / f"{name}.py"), io.StringIO(), 0, sys.argv
+        threads = torch.get_num_threads()
+        sys.argv = [path, "--config", "config.yaml", *arguments]
+        try:
+            with contextlib.chdir(self.folder), contextlib.redirect_stderr(said):
+                runpy.run_path(path, run_name="__main__")
+        except SystemExit as stop:
+            status = stop.code
+        finally:
+            sys.argv = argv
+            torch.set_num_threads(threads)
+        assert bool(status) == fails, said.getvalue()
+        return said.getvalue()
+
+    def cluster(self, output: str, test_features: str) -> str:
+        return self.script(
+            "cluster", "--train", "real/train", "--features", "train.npy",
+            "--assign", f"real/test={test_features}", "--output", output,
+        )  # fmt: skip
+
+    def train_and_sample(self, condition: str, *, seed: int = 0) -> TileSet:
+        model, output = f"models/{condition}/seed{seed}", f"synthetic/{condition}/seed{seed}"
+        shared = ["--condition", f"conditions/{condition}.yaml", "--latents", "latents"]
+        shared += ["--clusters", "clusters", "--seed", str(seed)]
+        self.script(
+            "train", *shared, "--train", "real/train", "--output", model,
+            "--state", f"models/{condition}/.seed{seed}.state",
+        )  # fmt: skip
+        self.sample(condition, model, output, seed=seed)
+        return TileSet.open(self.folder / output)
+
+    def sample(
+        self, condition: str, model: str, output: str, *, seed: int = 0, fails: bool = False
+    ) -> str:
+        return self.script(
+            "sample", "--condition", f"conditions/{condition}.yaml", "--latents", "latents",
+            "--clusters", "clusters", "--seed", str(seed), "--model", model, "--table",
+            "table.parquet", "--autoencoder", "models/autoencoder", "--test", "real/test",
+            "--output", output, fails=fails,
+        )  # fmt: skip
+
+    def json(self, path: str):
+        return json.loads((self.folder / path).read_text())
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    made = Workspace(tmp_path_factory.mktemp("study"))
+    made.cluster("clusters", "test.npy")
+    made.script(
+        "autoencoder", "--train", "real/train", "--val", "real/val",
+        "--state", "models/.autoencoder.state", "--output", "models/autoencoder",
+    )  # fmt: skip
+    made.script(
+        "latents", "--autoencoder", "models/autoencoder", "--tileset", "real/train",
+        "--output", "latents",
+    )  # fmt: skip
+    made.script(
+        "condition_table", "--test", "real/test", "--clusters", "clusters",
+        "--output", "table.parquet",
+    )  # fmt: skip
+    return made
+
+
+@pytest.fixture(scope="module")
+def synthetic(workspace: Workspace) -> dict[str, TileSet]:
+    return {name: workspace.train_and_sample(name) for name in STUDY["conditions"]}
+
+
+def test_row_i_of_every_set_is_row_i_of_the_condition_table(workspace, synthetic) -> None:
+    table = pd.read_parquet(workspace.folder / "table.parquet")
+    assert len(table) == 10
+    for name, tiles in synthetic.items():
+        assert tiles.table["source_tile_id"].tolist() == table["source_tile_id"].tolist()
+        assert tiles.table["tile_id"].tolist() == [f"{name}-s0-{i:06d}" for i in range(10)]
+        assert tiles.images().shape == (10, SIZE, SIZE, 3)
+        source = workspace.test.table.iloc[table["test_row"]]
+        for column in ("slide_id", "patient_id", "site", "mpp"):
+            assert tiles.table[column].tolist() == source[column].tolist()
+
+
+def test_a_set_carries_what_was_requested_and_nothing_else(workspace, synthetic) -> None:
+    table = pd.read_parquet(workspace.folder / "table.parquet")
+    clusters = pd.read_parquet(workspace.folder / "clusters/assignments.parquet")
+    of_tile = clusters.set_index("tile_id")["cluster"]
+
+    bare = synthetic["unconditional"]
+    assert not bare.classes and bare.table["label"].isna().all()
+    assert (bare.table["cluster"] == -1).all() and bare.table["class_tumour"].isna().all()
+
+    named = synthetic["label_cluster"]
+    assert not named.classes
+    assert named.table["label"].tolist() == table["label"].tolist()
+    assert named.table["cluster"].tolist() == of_tile[table["source_tile_id"]].tolist()
+
+    mapped = synthetic["map_crop"]
+    assert mapped.classes == tuple(CLASSES)
+    assert np.array_equal(mapped.maps(), workspace.test.maps(table["test_row"]))
+    assert mapped.table["label"].tolist() == table["label"].tolist()  # it follows from the map
+    assert (mapped.table["cluster"] == -1).all()
+
+
+def test_a_set_names_the_tiles_whose_pixels_the_generator_saw(workspace, synthetic) -> None:
+    table = pd.read_parquet(workspace.folder / "table.parquet")
+    for shown, fixed, source in zip(
+        synthetic["map_crop"].table["crop_tile_ids"],
+        table["crop_tile_ids"],
+        table["source_tile_id"],
+        strict=True,
+    ):
+        assert shown.split(",") == list(dict.fromkeys(json.loads(fixed).values()))
+        assert all(tile.split("_")[0] != source.split("_")[0] for tile in shown.split(","))
+    same = synthetic["map_crop_same"].table
+    assert same["crop_tile_ids"].tolist() == same["source_tile_id"].tolist()
+    assert (synthetic["unconditional"].table["crop_tile_ids"] == "").all()
+
+
+def test_conditions_share_noise_and_generator_seeds_do_not(workspace, synthetic) -> None:
+    again = "synthetic/again/seed0"
+    workspace.sample("map_crop", "models/map_crop/seed0", again)
+    first = synthetic["map_crop"]
+    assert TileSet.open(workspace.folder / again).fingerprint == first.fingerprint
+    # The same weights with the noise of another generator seed give other images.
+    other = "synthetic/again/seed1"
+    workspace.sample("map_crop", "models/map_crop/seed0", other, seed=1)
+    assert not np.array_equal(TileSet.open(workspace.folder / other).images(), first.images())
+
+
+def test_a_training_record_says_what_was_trained_on_what_and_at_what_cost(
+    workspace, synthetic
+) -> None:
+    record = workspace.json("models/map_crop/seed0/train.json")
+    assert record["condition"]["signals"][1]["source"] == "other_slide"
+    assert record["seed"] == 0 and record["steps"] == 4 and record["tiles"] == 16
+    assert 0 < len(record["loss"]) <= 200 and np.isfinite(record["loss"]).all()
+    assert record["seconds"] > 0 and record["images_per_second"] > 0
+    assert record["peak_memory_mb"] > 0 and record["device"]
+    assert set(record["versions"]) == {"python", "torch", "diffusers", "numpy"}
+    shared = workspace.json("models/autoencoder/train.json")
+    assert record["autoencoder"] == shared["autoencoder"]
+    assert shared["val"]["tiles"] == 4 and shared["val"]["psnr"] > 0
+    assert not list(workspace.folder.glob("models/**/.*.state"))  # states go once outputs stand
+
+
+def test_the_round_trip_keeps_each_tiles_place_map_and_label(workspace) -> None:
+    workspace.script(
+        "roundtrip", "--autoencoder", "models/autoencoder", "--tileset", "real/test",
+        "--output", "synthetic/autoencoder/seed0",
+    )  # fmt: skip
+    made, real = TileSet.open(workspace.folder / "synthetic/autoencoder/seed0"), workspace.test
+    assert made.table["source_tile_id"].tolist() == real.table["tile_id"].tolist()
+    assert made.table["label"].tolist() == real.table["label"].tolist()
+    assert np.array_equal(made.maps(), real.maps())
+    assert (made.table["condition"] == "autoencoder").all()
+    assert not np.array_equal(made.images(), real.images())
+
+
+def test_test_features_do_not_move_the_centroids(workspace) -> None:
+    features = np.load(workspace.folder / "test.npy")
+    np.save(workspace.folder / "shifted.npy", features * 3 + 100)
+    workspace.cluster("clusters_shifted", "shifted.npy")
+    for name in ("centroids.npy", "standardization.npy"):
+        fitted, other = (
+            np.load(workspace.folder / folder / name) for folder in ("clusters", "clusters_shifted")
+        )
+        assert np.array_equal(fitted, other)
+    one, two = (
+        pd.read_parquet(workspace.folder / folder / "assignments.parquet")
+        for folder in ("clusters", "clusters_shifted")
+    )
+    assert one["split"].value_counts().to_dict() == {"train": 16, "test": 12}
+    assert one[:16].equals(two[:16]) and not one.equals(two)
+    summary = workspace.json("clusters/summary.json")
+    assert sum(summary["sizes"]) == 16 and summary["encoder"] == "texture"
+    assert set(summary["normalized_mutual_information"]) == {"site", "patient_id"}
+
+
+def test_a_generator_that_does_not_belong_is_refused(workspace, synthetic) -> None:
+    message = workspace.sample("map_crop", "models/unconditional/seed0", "wrong", fails=True)
+    assert "models/unconditional/seed0: was trained with signals" in message
+    assert not (workspace.folder / "wrong").exists()
+    settings = yaml.safe_load(workspace.config.read_text())
+    settings["classes"].reverse()
+    (workspace.folder / "reversed.yaml").write_text(yaml.safe_dump(settings))
+    message = workspace.script(
+        "train", "--config", "reversed.yaml", "--condition", "conditions/map_crop.yaml",
+        "--train", "real/train", "--latents", "latents", "--state", "s", "--output", "wrong",
+        fails=True,
+    )  # fmt: skip
+    assert "its maps have the classes stroma, tumour, but the study's" in message
+
+
+def test_a_killed_training_goes_on_to_the_same_weights_and_only_for_its_condition(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    settings = yaml.safe_load(workspace.config.read_text())
+    settings["generator"] |= {"steps": 40, "save_every_seconds": 0.001}
+    (workspace.folder / "longer.yaml").write_text(yaml.safe_dump(settings))
+    state = tmp_path / "state"
+
+    def arguments(condition: str, output: str, state: Path) -> list[str]:
+        return [
+            "--config", "longer.yaml", "--condition", f"conditions/{condition}.yaml",
+            "--train", "real/train", "--latents", "latents", "--state", str(state),
+            "--output", str(tmp_path / output),
+        ]  # fmt: skip
+
+    def weights(output: str) -> bytes:
+        return (tmp_path / output / "weights.safetensors").read_bytes()
+
+    command = [sys.executable, str(ROOT / "scripts/train.py")]
+    killed = subprocess.Popen(
+        [*command, *arguments("map_crop", "model", state)],
+        cwd=workspace.folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(state.glob("*/state.pt")):
+        assert killed.poll() is None, killed.communicate()[1]
+        time.sleep(0.001)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL and not (tmp_path / "model").exists()
+
+    # Crops of another source have planes of the same shape, but must not inherit these weights.
+    (other,) = state.glob("*")
+    kept = (other / "state.pt").read_bytes()
+    workspace.script("train", *arguments("map_crop_same", "same", tmp_path / "clean"))
+    said = workspace.script("train", *arguments("map_crop_same", "same_after", state))
+    assert "resumed" not in said and weights("same") == weights("same_after")
+
+    other.mkdir(parents=True)
+    (other / "state.pt").write_bytes(kept)  # the finished run has tidied its state folder up
+    assert "generator: resumed at step" in workspace.script(
+        "train", *arguments("map_crop", "model", state)
+    )
+    workspace.script("train", *arguments("map_crop", "whole", tmp_path / "clean"))
+    assert weights("model") == weights("whole")
+    assert not state.exists()
