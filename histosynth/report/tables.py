@@ -56,6 +56,17 @@ def fidelity_tables(results: Results) -> list[ScoreTable]:
                 for name in _everyone(results, shuffled=False)
             ]
             tables.append(_lettered(f"Features: {encoder}", heads, lines))
+        labels = _subsets(results, "fidelity", "kernel_distance", "label=")
+        if labels:
+            column = Column("fidelity", "kernel_distance", encoder)
+            lines = [
+                (name, "", tuple(fill(results, name, column, s) for s in labels))
+                for name in _everyone(results, shuffled=False)
+            ]
+            heads = tuple(s.removeprefix("label=") for s in labels)
+            tables.append(
+                _lettered(f"Kernel distance by label, {encoder} features ↓", heads, lines)
+            )
     return tables
 
 
@@ -129,10 +140,8 @@ def protocol_rows(results: Results) -> list[tuple[str, str, str]]:
     rows = results.rows[(results.rows["status"] == "ok") & (results.rows["protocol"] != "")]
     told = []
     for protocol, group in rows.groupby("protocol", sort=False):
-        scores = dict.fromkeys(
-            metric(m).label + (f" ({e})" if e else "")
-            for m, e in zip(group["metric"], group["encoder"], strict=True)
-        )
+        scores = ", ".join(dict.fromkeys(metric(m).label for m in group["metric"]))
+        encoders = ", ".join(e for e in dict.fromkeys(group["encoder"]) if e)
         ingredients = results.protocols.get(str(protocol))
         if ingredients:
             made_of = "; ".join(f"{k}: {_plain(v)}" for k, v in ingredients.items())
@@ -143,7 +152,7 @@ def protocol_rows(results: Results) -> list[tuple[str, str, str]]:
                 for v in group[name].dropna().unique()
             }
             made_of = ", ".join(sorted(counts)) or "its ingredients are not recorded"
-        told.append((str(protocol), ", ".join(scores), made_of))
+        told.append((str(protocol), f"{scores} ({encoders})" if encoders else scores, made_of))
     return told
 
 
