@@ -161,7 +161,7 @@ def _open_source(path: Path, slide_id: str) -> _Source:
     if not path.is_file():
         raise InputError(f"slide {slide_id}: no such mask {path}; correct its `annotation` path")
     try:
-        if path.suffix.lower() in (".tif", ".tiff", ".svs"):
+        if path.suffix.lower() in (".tif", ".tiff", ".btf"):
             return _TiffSource(path)
         return _ArraySource(path)
     except Exception as error:
@@ -192,21 +192,23 @@ class _TiffSource:
         self._file = tifffile.TiffFile(path)
         try:
             self._page = self._file.pages.first
-            self._check(self._page.dtype)
+            self._dtype = self._check_layout()
         except Exception:
             self._file.close()
             raise
         self.shape: tuple[int, int] = (self._page.imagelength, self._page.imagewidth)
         self._step: tuple[int, int] = (self._page.chunks[0], self._page.chunks[1])
         self._across = -(-self.shape[1] // self._step[1])
-        size = self._step[0] * self._step[1] * self._page.dtype.itemsize
+        size = self._step[0] * self._step[1] * self._dtype.itemsize
         self._segment = functools.lru_cache(max(4, _CACHE_BYTES // size))(self._decode)
 
-    def _check(self, dtype: np.dtype | None) -> None:
+    def _check_layout(self) -> np.dtype:
+        dtype = self._page.dtype
         if dtype is None or dtype.kind not in "ub" or dtype.itemsize > 2:
             raise ValueError(f"pixels are {dtype}, not unsigned integers of 8 or 16 bits")
         if self._page.samplesperpixel > 1 and self._page.planarconfig != 1:
             raise ValueError("channels in separate planes are not supported")
+        return dtype
 
     def _decode(self, index: int) -> np.ndarray:
         """Tile (or strip) `index` of the page, uint (step) cut at the page's edge."""
@@ -215,16 +217,16 @@ class _TiffSource:
         height = min(self._step[0], self.shape[0] - row * self._step[0])
         width = min(self._step[1], self.shape[1] - column * self._step[1])
         if length == 0:  # a tile that was never written
-            return np.zeros((height, width), dtype=self._page.dtype)
+            return np.zeros((height, width), dtype=self._dtype)
         self._file.filehandle.seek(offset)
         data = self._file.filehandle.read(length)
         segment, _, _ = self._page.decode(data, index, jpegtables=self._page.jpegtables)
         if segment is None:
-            return np.zeros((height, width), dtype=self._page.dtype)
+            return np.zeros((height, width), dtype=self._dtype)
         return np.ascontiguousarray(segment[0, :height, :width, 0])
 
     def window(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
-        result = np.zeros((bottom - top, right - left), dtype=self._page.dtype)
+        result = np.zeros((bottom - top, right - left), dtype=self._dtype)
         high, wide = self._step
         for row in range(top // high, -(-bottom // high)):
             for column in range(left // wide, -(-right // wide)):

@@ -94,7 +94,8 @@ def _tile_slide(
     try:
         with _open_source(row, study) as source:
             table = _plan(row, study, source)
-            entry |= {"mpp": source.mpp, "reader": source.reader, "reason": source.note}
+            entry |= {"reader": source.reader, "reason": source.note}
+            entry["mpp"] = None if np.isnan(source.mpp) else source.mpp
             planned = table.index[table["accepted"]]
             for i in planned:
                 try:

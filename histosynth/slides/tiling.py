@@ -60,7 +60,7 @@ def class_entropy(fractions: np.ndarray) -> np.ndarray:
     total = fractions.sum(axis=1, keepdims=True)
     shares = np.divide(fractions, total, out=np.full_like(fractions, np.nan), where=total != 0)
     logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
-    return np.where(np.isnan(total[:, 0]), np.nan, -(shares * logs).sum(axis=1)).astype(np.float32)
+    return (0.0 - (shares * logs).sum(axis=1)).astype(np.float32)  # not -0.0 for a single class
 
 
 def is_heterogeneous(fractions: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
