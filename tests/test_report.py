@@ -419,6 +419,27 @@ def test_a_study_with_nothing_but_its_config_still_has_a_report(tmp_path):
     assert "before the study was finished" in text
 
 
+def test_an_external_set_in_a_study_without_classes_or_labels_is_reported(tmp_path):
+    theirs = tmp_path / "their_images"
+    made = study(
+        classes=[],
+        label=None,
+        clusters=None,
+        downstream=None,
+        seeds=[0, 1],
+        conditions={"ours": {"signals": []}, "theirs": {"external": str(theirs)}},
+    )
+    rows = [row("theirs", "fidelity", "frechet_distance", 1.0)]
+    folder = folder_of(tmp_path / "results", made, rows)
+    write_tiles(folder / "tilesets/synthetic/theirs/seed0", "theirs", 5, maps=False, seed=0)
+    results = collect(folder)
+    found = fill(results, "theirs", FRECHET)
+    assert (found.status, found.value, found.reason) == ("ok", 1.0, "")  # one seed is all there is
+    text = Page(render(results)).text
+    assert "somebody else’s images (their_images), which answer no request" in text
+    assert "adherence" not in {c.group for c in leaderboard.main_columns(results)}
+
+
 def test_a_partial_report_reads_the_metrics_that_are_there(tmp_path):
     made = study()
     (tmp_path / "config.yaml").write_text(made.dump(), encoding="utf-8")

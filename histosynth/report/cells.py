@@ -81,7 +81,8 @@ class Cell:
 
 def fill(results: Results, condition: str, column: Column, subset: str = "all") -> Cell:
     """The cell of one condition, whatever became of it."""
-    wanted = [c for c in Grid(results.study).cells() if c.condition == condition]
+    source = condition.removesuffix("~shuffled")
+    wanted = [c for c in Grid(results.study).cells() if c.condition == source]
     seeds = sorted({c.seed for c in wanted}) or results.study.seeds
     absent = _expected_absence(condition, column, wanted)
     if absent:
