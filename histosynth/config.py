@@ -195,10 +195,10 @@ class AutoencoderSettings(Settings):
 
     kind: Literal["train", "pretrained"] = "train"
     path: DataPath | None = Field(None, description="pretrained: a folder in diffusers' layout.")
-    channels: list[int] = [32, 64, 64]
+    channels: list[int] = [16, 32, 64]
     layers_per_block: int = 1
-    latent_channels: int = Field(4, ge=1)
-    steps: int = Field(600, ge=1)
+    latent_channels: int = Field(8, ge=1)
+    steps: int = Field(2400, ge=1)
     batch_size: int = Field(16, ge=1)
     learning_rate: float = Field(2e-3, gt=0)
     warmup_steps: int = Field(50, ge=0)
@@ -208,7 +208,13 @@ class AutoencoderSettings(Settings):
     fourier_weight: float = Field(
         0.5, ge=0, description="Weight of the L1 distance of Fourier magnitudes beside plain L1."
     )
+    pooled_weight: float = Field(
+        0.5, ge=0, description="Weight of the L1 distances of the images halved 1, 2 and 3 times."
+    )
     kl_weight: float = Field(1e-6, ge=0)
+    latent_noise: float = Field(
+        0.0, ge=0, description="Noise on latents before decoding, in standard deviations."
+    )
     save_every_seconds: float = Field(60, gt=0)
     seed: int = 0
 
@@ -250,11 +256,14 @@ class SamplingSettings(Settings):
 class NetworkTraining(Settings):
     """A small supervised network: a judge, or a downstream model."""
 
-    model: str
+    model: str = Field(description="Segmentation: DeepLabv3+'s encoder. Else: a timm model.")
     weights: DataPath | None = Field(None, description="A file, or `pretrained` (from the hub).")
+    depth: Literal[3, 4, 5] = Field(5, description="Segmentation: stages of the encoder in use.")
+    decoder_channels: int = Field(256, ge=8, description="Segmentation: width of the decoder.")
     steps: int = Field(300, ge=1)
     batch_size: int = Field(32, ge=2)
     learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
 
 
 class Judges(Settings):

@@ -2,9 +2,9 @@
 
 Trained once a study and shared by all its conditions, since it is the floor that no generator
 beats. Latent diffusion after Rombach et al. 2022 (arXiv 2112.10752): a KL-regularized convolutional
-autoencoder; here without attention and without a pretrained perceptual network. The L1 loss is
-joined by the L1 distance of Fourier magnitudes, which keeps nuclei from being blurred away where
-their exact place cannot be told.
+autoencoder; here without attention and without a pretrained perceptual network. Two terms join the
+L1 loss: the L1 distance of Fourier magnitudes, which keeps nuclei from being blurred away where
+their exact place cannot be told, and L1 distances at lower resolutions, which keep the stain's hue.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
+from torch.nn import functional
 
 from histosynth.diffusion.loop import train_loop
 from histosynth.diffusion.state import EpochOrder, ResumableState, step_random
@@ -91,10 +92,13 @@ def train_autoencoder(
 
     def step_loss(step: int) -> torch.Tensor:
         batch = _training_batch(images, order.rows(step), settings, step).to(device)
-        noise = _posterior_noise(batch, settings, step).to(device)
+        noise = _latent_noise(batch, settings, step).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             posterior = autoencoder.encode(batch).latent_dist
-            decoded = autoencoder.decode(posterior.mean + posterior.std * noise).sample
+            latents = posterior.mean + posterior.std * noise[0]
+            # the decoder learns to read latents that are a little off, as a generator's are
+            spread = latents.detach().float().std()
+            decoded = autoencoder.decode(latents + settings.latent_noise * spread * noise[1]).sample
         divergence = posterior.kl().float().mean()
         return _reconstruction_loss(decoded.float(), batch, settings) + (
             settings.kl_weight * divergence
@@ -149,12 +153,10 @@ def _training_batch(
     return to_network_range(np.stack(crops))
 
 
-def _posterior_noise(
-    batch: torch.Tensor, settings: "AutoencoderSettings", step: int
-) -> torch.Tensor:
+def _latent_noise(batch: torch.Tensor, settings: "AutoencoderSettings", step: int) -> torch.Tensor:
     halvings = 2 ** (len(settings.channels) - 1)
     b, _, h, w = batch.shape
-    shape = (b, settings.latent_channels, h // halvings, w // halvings)
+    shape = (2, b, settings.latent_channels, h // halvings, w // halvings)
     random = step_random(settings.seed, step, stream=2)
     return torch.from_numpy(random.standard_normal(shape, dtype=np.float32))
 
@@ -162,10 +164,15 @@ def _posterior_noise(
 def _reconstruction_loss(
     decoded: torch.Tensor, target: torch.Tensor, settings: "AutoencoderSettings"
 ) -> torch.Tensor:
-    loss = (decoded - target).abs().mean()
+    error = decoded - target
+    loss = error.abs().mean()
     if settings.fourier_weight:
         spectra = [torch.fft.rfft2(x, norm="ortho").abs() for x in (decoded, target)]
         loss = loss + settings.fourier_weight * (spectra[0] - spectra[1]).abs().mean()
+    if settings.pooled_weight:
+        for _ in range(3):
+            error = functional.avg_pool2d(error, 2)
+            loss = loss + settings.pooled_weight * error.abs().mean()
     return loss
 
 
