@@ -381,3 +381,5 @@ def test_images_that_are_not_rgb_bytes_are_refused(encoder):
 def test_tiles_too_small_for_texture_are_refused():
     with pytest.raises(InputError, match="16 x 16 pixels are too small"):
         load_encoder("texture", EncoderSettings())(tiles_like(1, side=16))
+    resized = load_encoder("texture", EncoderSettings(input_size=32))
+    assert resized(tiles_like(1, side=16)).shape == (1, resized.width)

@@ -74,10 +74,12 @@ class TextureEncoder:
         }
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Embed uint8 images (n, H, W, 3), H and W at least 32, to float32 (n, d)."""
-        check_images(images, encoder=self.name, minimum_side=32)
+        """Embed uint8 images (n, H, W, 3), at least 32 pixels a side, to float32 (n, d)."""
+        check_images(images, encoder=self.name)
         if self._input_size:
             images = resize(images, self._input_size)
+        # Four halvings and patterns of radius 4 say nothing about less.
+        check_images(images, encoder=self.name, minimum_side=32)
         # A few at a time: the float planes of a large batch would fill the memory.
         parts = [self._embed(images[i : i + 32]) for i in range(0, len(images), 32)]
         return np.concatenate(parts) if parts else np.zeros((0, self.width), np.float32)

@@ -5,8 +5,8 @@ Pretrained models and files give the globally pooled features before the classif
 Random weights (`weights: random`, seeded) are for where nothing can be downloaded and where
 pretrained networks are far from the data's domain; Naeem et al. 2020 discuss random embeddings as
 an alternative there. A random convolutional network still sees texture, and as a second encoder it
-shares nothing with the one that clusters or conditions. Its deep layers map all images to nearly
-the same point, so the pooled features of every stage are taken, not of the last one alone. Its
+shares nothing with the one that clusters or conditions. Its deep layers tend to map all images to
+nearly one point, so the pooled features of every stage are taken, not of the last one alone. Its
 scores compare only with scores of the same model and seed.
 """
 
@@ -49,13 +49,19 @@ def load(name: str, settings: EncoderSettings) -> NetworkEncoder:
             f"{key}.weights: missing; give a file (.safetensors, .pth), `pretrained` or `random`"
         )
     if settings.weights == "random":
-        network, model = _random(settings.model, settings.seed), f"{settings.model} all stages"
+        network, model = (
+            _random(settings.model, settings.seed),
+            f"{settings.model}, mean of every stage",
+        )
     else:
-        network, model = _trained(settings.model, settings.weights, key), settings.model
+        network, model = (
+            _trained(settings.model, settings.weights, key),
+            f"{settings.model}, pooled",
+        )
     return NetworkEncoder(
         name,
         network,
-        model=f"timm {model}, global average pool",
+        model=f"timm {model}",
         packages=("timm",),
         input_size=_input_size(settings.model, settings.input_size, key),
         normalization=settings.normalization,
