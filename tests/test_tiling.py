@@ -88,6 +88,12 @@ def test_a_grid_of_fractional_steps_does_not_drift():
     # 128 px at 1 um a pixel on a slide of 0.499: 256.513 level-0 pixels a tile.
     positions = grid_positions((2220, 300), footprint=128 / 0.499, step=128 / 0.499)
     assert positions[:, 0].tolist() == [round(i * 128 / 0.499) for i in range(8)]
+    # Four tiles are 1026.05 pixels: a slide of 1026 holds them, one of 1025 does not.
+    counts = [
+        len(grid_positions((width, 300), footprint=128 / 0.499, step=128 / 0.499))
+        for width in (1026, 1025)
+    ]
+    assert counts == [4, 3]
 
 
 def test_entropy_is_scipys():
@@ -281,17 +287,17 @@ def test_kept_and_rejected_tiles_together_are_the_grid(tmp_path):
     assert slide["counts"] == {"accepted": 3, **rejected["reason"].value_counts().to_dict()}
 
 
-def cohort_of_four(folder) -> pd.DataFrame:
-    splits = ["train", "train", "val", "test"]
+def small_cohort(folder) -> pd.DataFrame:
+    splits = ["train", "train", "train", "val", "test"]
     return pd.DataFrame(
         [one_slide(folder, f"S{i}", split=split, seed=i) for i, split in enumerate(splits)]
     )
 
 
 def test_the_sets_do_not_depend_on_the_number_of_chunks(tmp_path):
-    cohort, study = cohort_of_four(tmp_path), make_study()
+    cohort, study = small_cohort(tmp_path), make_study()
     fingerprints = []
-    for chunks in (1, 3, 5):  # five: one of them is empty
+    for chunks in (1, 2, 6):  # six: one of them is empty
         folders = [tmp_path / f"{chunks}/chunk{i}" for i in range(chunks)]
         for i, folder in enumerate(folders):
             tile_chunk(cohort, study, folder, chunk=i, chunks=chunks, progress=False)
@@ -302,10 +308,10 @@ def test_the_sets_do_not_depend_on_the_number_of_chunks(tmp_path):
 
 
 def test_a_splits_tiles_are_those_of_its_patients(tmp_path):
-    cohort, study = cohort_of_four(tmp_path), make_study()
+    cohort, study = small_cohort(tmp_path), make_study()
     tile_chunk(cohort, study, tmp_path / "chunk", progress=False)
     summary = gather_splits([tmp_path / "chunk"], study, tmp_path / "real")
-    for name, patients in (("train", {0, 1}), ("val", {2}), ("test", {3})):
+    for name, patients in (("train", {0, 1, 2}), ("val", {3}), ("test", {4})):
         tiles = TileSet.open(tmp_path / "real" / name)
         assert set(tiles.table["patient_id"]) == {f"patient-S{i}" for i in patients}
         assert (tiles.table["split"] == name).all()
@@ -323,7 +329,7 @@ def test_bad_slides_among_good_ones_are_listed_and_the_rest_goes_on(tmp_path, sh
     write_mask(tmp_path / "bad3-mask.tiff", np.ones((512, 300), np.uint8))
     bad.append(one_slide(tmp_path, "dark"))
     bad[4] |= {"image": str(shared_data / "slides/stritt_test3_DAPI.ndpi"), "annotation": ""}
-    cohort = pd.concat([pd.DataFrame(bad), cohort_of_four(tmp_path)], ignore_index=True)
+    cohort = pd.concat([pd.DataFrame(bad), small_cohort(tmp_path)], ignore_index=True)
     study = make_study()
     slides = {s["slide_id"]: s for s in tile_chunk(cohort, study, tmp_path / "c", progress=False)}
     assert [name for name, s in slides.items() if s["status"] == "failed"] == [
@@ -340,7 +346,7 @@ def test_bad_slides_among_good_ones_are_listed_and_the_rest_goes_on(tmp_path, sh
     assert set(slides["dark"]["counts"]) == {"little_tissue"}
     summary = gather_splits([tmp_path / "c"], study, tmp_path / "real")
     assert [s["slide_id"] for s in summary["failed_slides"]] == ["bad0", "bad1", "bad2", "bad3"]
-    assert summary["splits"]["train"]["slides"] == 2
+    assert summary["splits"]["train"]["slides"] == 3
 
 
 def test_a_damaged_region_costs_its_tiles_only(tmp_path):
@@ -371,8 +377,8 @@ def test_all_slides_failing_is_an_error(tmp_path):
 
 
 def test_a_split_without_tiles_is_an_error_that_names_it(tmp_path):
-    cohort = cohort_of_four(tmp_path)
-    write_slide(tmp_path / "S2.tiff", np.full((512, 512, 3), 244, np.uint8))  # the only one of val
+    cohort = small_cohort(tmp_path)
+    write_slide(tmp_path / "S3.tiff", np.full((512, 512, 3), 244, np.uint8))  # the only one of val
     tile_chunk(cohort, make_study(), tmp_path / "c", progress=False)
     with pytest.raises(InputError, match=r"no tile was kept for val .*little_tissue.*split\.seed"):
         gather_splits([tmp_path / "c"], make_study(), tmp_path / "real")
