@@ -237,7 +237,7 @@ class TileSet:
         shard, offset, length = (int(v) for v in self._index[kind][i])
         data = os.pread(self._handle(kind, shard), length, offset)
         try:
-            return np.asarray(Image.open(io.BytesIO(data)))
+            return np.array(Image.open(io.BytesIO(data)))  # a writable copy
         except Exception as error:
             name = self.table["tile_id"].iloc[i]
             raise InputError(

@@ -19,7 +19,7 @@ def missing(what: str) -> None:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real slides, images and weights (HISTOSYNTH_DATA, else ../shared/data)."""
-    folder = Path(os.environ.get("HISTOSYNTH_DATA", ROOT.parent / "shared" / "data"))
+    folder = Path(os.environ.get("HISTOSYNTH_DATA", ROOT.parent / "shared" / "data")).resolve()
     if not (folder / "SHA256SUMS").is_file():
         missing(f"no shared data at {folder} (set HISTOSYNTH_DATA)")
     return folder
