@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from histosynth.config import Condition, Study
+from histosynth.preflight import check_study
 
 GROUPS = ("fidelity", "adherence", "utility")
 
@@ -72,11 +73,9 @@ class Grid:
 
     @classmethod
     def from_config(cls, settings: dict[str, Any]) -> "Grid":
-        """Check the settings, and the conditions against the signals that exist."""
-        from histosynth.conditions import check_conditions
-
+        """Check the settings, and what they name against what exists."""
         study = Study.parse(settings)
-        check_conditions(study)
+        check_study(study)
         return cls(study)
 
     @cached_property

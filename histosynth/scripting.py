@@ -1,4 +1,4 @@
-"""What every script shares: the parser's look, the study, threads, and errors without a traceback."""
+"""What every script shares: the parser's look, threads, and errors without a traceback."""
 
 import argparse
 import os
@@ -11,7 +11,7 @@ from histosynth.errors import InputError
 
 
 def parser(description: str, *, example: str, study: bool = True) -> argparse.ArgumentParser:
-    """A parser whose `--help` ends with a command to copy; `study` adds `--config` and `--threads`."""
+    """A parser whose help ends with a command to copy; `study` adds --config and --threads."""
     made = argparse.ArgumentParser(
         description=description,
         epilog=f"example:\n  {example}",

@@ -191,7 +191,7 @@ class TileSet:
         description = read_json(folder / "tileset.json")
         if description["version"] != VERSION:
             raise InputError(
-                f"{folder}: tile-set version {description['version']}, expected {VERSION}; remake it"
+                f"{folder}: version {description['version']}, expected {VERSION}; make the set anew"
             )
         table = pd.read_parquet(folder / "tiles.parquet")
         if len(table) != description["tiles"]:

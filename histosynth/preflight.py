@@ -1,0 +1,61 @@
+"""What can be known to fail before any job starts: unknown kinds, and files that are not there."""
+
+from pathlib import Path
+
+from histosynth.conditions import check_conditions
+from histosynth.config import Study
+from histosynth.encoders import known_encoders
+from histosynth.errors import InputError
+
+
+def check_study(study: Study) -> None:
+    """Check a study against what exists: signals, encoders, and every path it names.
+
+    Cheap (a few file look-ups, nothing heavy imported), since every planning run does it.
+
+    Raises
+    ------
+    InputError
+        One line a problem, with the key, what was found and what to do.
+    """
+    problems = []
+    try:
+        check_conditions(study)
+    except InputError as error:
+        problems.append(str(error))
+    for name, encoder in study.encoders.items():
+        if encoder.kind not in known_encoders():
+            problems.append(
+                f"encoders.{name}.kind: unknown encoder {encoder.kind!r}; "
+                f"known are {', '.join(known_encoders())}"
+            )
+    for key, path in _paths(study).items():
+        if not Path(path).exists():
+            problems.append(f"{key}: {path} does not exist (relative paths start at {Path.cwd()})")
+    if problems:
+        raise InputError("\n".join(problems))
+
+
+def _paths(study: Study) -> dict[str, str]:
+    """Key -> path, for every path that a study names."""
+    cohort = study.cohort
+    paths = {
+        "cohort.table": getattr(cohort, "table", None),
+        "cohort.index": getattr(cohort, "index", None),
+        "autoencoder.path": study.autoencoder.path,
+    }
+    for name, encoder in study.encoders.items():
+        paths[f"encoders.{name}.weights"] = encoder.weights
+    for name, condition in study.conditions.items():
+        paths[f"conditions.{name}.external"] = condition.external
+    networks = {
+        "judges.segmenter": study.judges.segmenter,
+        "judges.classifier": study.judges.classifier,
+    }
+    if study.downstream:
+        networks["downstream.segmentation"] = study.downstream.segmentation
+        networks["downstream.classification"] = study.downstream.classification
+    for key, network in networks.items():
+        paths[f"{key}.weights"] = network.weights if network else None
+    words = (None, "random", "pretrained")
+    return {key: path for key, path in paths.items() if path not in words}
