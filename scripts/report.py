@@ -25,18 +25,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def git_commit() -> str | None:
     """The checkout's commit, with a word where files differ from it; None without git."""
-    command = [
-        "git",
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--dirty=, modified",
-    ]
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always"]
+    command += ["--dirty=, modified", "--abbrev=40", "--exclude=*"]
     try:
-        told = subprocess.run(
-            [*command, "--abbrev=40", "--exclude=*"], capture_output=True, text=True, check=True
-        )
+        told = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return told.stdout.strip()
