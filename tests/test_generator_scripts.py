@@ -19,6 +19,7 @@ import yaml
 
 from histosynth.conditions import ConditionSpec
 from histosynth.config import Study
+from histosynth.encoders.features import save_features
 from histosynth.tilesets import TileSet, TileSetWriter
 
 ROOT = Path(__file__).parent.parent
@@ -100,11 +101,15 @@ class Workspace:
         self.test = write_tiles(folder / "real/test", first_slide=5, slides=3, split="test")
         for name, tiles in (("train", self.train), ("test", self.test)):
             features = tiles.images().reshape(len(tiles), -1, 3).astype(np.float32)
-            np.save(folder / f"{name}.npy", np.hstack([features.mean(1), features.std(1)]))
+            self.save_features(f"{name}.npy", np.hstack([features.mean(1), features.std(1)]), tiles)
         (folder / "conditions").mkdir()
         for name in STUDY["conditions"]:
             resolved = ConditionSpec.of(self.study, name).resolved()
             (folder / f"conditions/{name}.yaml").write_text(yaml.safe_dump(resolved))
+
+    def save_features(self, name: str, features: np.ndarray, tiles: TileSet) -> None:
+        fingerprint = {"tile_set": tiles.fingerprint}
+        save_features(self.folder / name, features, fingerprint=fingerprint)
 
     def script(self, name: str, *arguments: str, fails: bool = False) -> str:
         """Run a script as `python scripts/NAME.py` does, in this process: importing torch is slow.
@@ -272,7 +277,7 @@ def test_the_round_trip_keeps_each_tiles_place_map_and_label(workspace) -> None:
 
 def test_test_features_do_not_move_the_centroids(workspace) -> None:
     features = np.load(workspace.folder / "test.npy")
-    np.save(workspace.folder / "shifted.npy", features * 3 + 100)
+    workspace.save_features("shifted.npy", features * 3 + 100, workspace.test)
     workspace.cluster("clusters_shifted", "shifted.npy")
     for name in ("centroids.npy", "standardization.npy"):
         fitted, other = (
@@ -288,6 +293,13 @@ def test_test_features_do_not_move_the_centroids(workspace) -> None:
     summary = workspace.json("clusters/summary.json")
     assert sum(summary["sizes"]) == 16 and summary["encoder"] == "texture"
     assert set(summary["normalized_mutual_information"]) == {"site", "patient_id"}
+
+
+def test_features_of_another_tile_set_are_refused(workspace) -> None:
+    message = workspace.script(
+        "cluster", "--train", "real/train", "--features", "test.npy", "--output", "c", fails=True
+    )
+    assert "test.npy: 12 features of tile set" in message and "embed it again" in message
 
 
 def test_a_generator_that_does_not_belong_is_refused(workspace, synthetic) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from histosynth.errors import InputError
-from histosynth.files import atomic_folder, write_json
+from histosynth.files import atomic_folder, read_json, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 
 def read_features(path: str | Path, tiles: "TileSet") -> np.ndarray:
-    """Features (n, d) whose row i is tile i.
+    """Features (n, d) whose row i is tile i, as scripts/embed.py wrote them.
 
     Raises
     ------
     InputError
-        No such file, or another number of rows than the set has tiles.
+        No such features, or features of another tile set.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such features; make them by scripts/embed.py")
-    features = np.load(path)
-    if features.ndim != 2 or len(features) != len(tiles):
+    from histosynth.encoders.features import load_features
+
+    features = load_features(path)
+    made_of = read_json(Path(path).with_suffix(".json")).get("tile_set")
+    if len(features) != len(tiles) or made_of != tiles.fingerprint:
         raise InputError(
-            f"{path}: features of shape {features.shape} do not fit the {len(tiles)} tiles of "
-            f"{tiles.folder}; embed it again"
+            f"{path}: {len(features)} features of tile set {made_of}, but {tiles.folder} is "
+            f"{tiles.fingerprint} ({len(tiles)} tiles); embed it again"
         )
     return features
 

@@ -192,8 +192,8 @@ class CropIndex:
         assert pool.maps is not None
         fits = np.zeros((len(pool), pool.classes), dtype=bool)
         for start in range(0, len(pool), CHUNK):
-            rows = range(start, min(start + CHUNK, len(pool)))
-            maps = np.stack([pool.maps[row] for row in rows])
+            stop = min(start + CHUNK, len(pool))
+            maps = np.stack([pool.maps[row] for row in range(start, stop)])
             for c in range(pool.classes):
                 present = np.flatnonzero((maps == c).sum((1, 2)) >= purity * sizes[0] ** 2)
                 if not present.size:

@@ -78,8 +78,8 @@ def reconstruction_error(
     """
     if len(images) == 0:
         return {"tiles": 0, "mean_absolute_error": None, "psnr": None}
-    some = np.stack([images[i] for i in range(min(limit, len(images)))])
-    difference = round_trip(autoencoder, some).astype(np.float64) - some
+    some = [images[i] for i in range(min(limit, len(images)))]
+    difference = round_trip(autoencoder, some).astype(np.float64) - np.stack(some)
     squared = max(float(np.mean(np.square(difference))), 1e-12)
     return {
         "tiles": len(some),
