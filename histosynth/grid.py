@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from histosynth.conditions.spec import ConditionSpec
 from histosynth.config import Condition, Study
 from histosynth.preflight import check_study
 
@@ -129,7 +130,7 @@ class Grid:
         return "real/train" if condition == "real" else f"synthetic/{condition}/seed{seed}"
 
     def needs_clusters(self, condition: str) -> bool:
-        return any(s.kind == "cluster" for s in self.condition(condition).signals or [])
+        return "clusters" in ConditionSpec.of(self.study, condition).needs
 
     @property
     def cluster_folder(self) -> str | None:
@@ -157,8 +158,7 @@ class Grid:
         """The variant, fully resolved: an input of its training."""
         import yaml
 
-        signals = [s.model_dump(mode="json") for s in self.condition(name).signals or []]
-        return yaml.safe_dump({"name": name, "signals": signals}, sort_keys=False)
+        return yaml.safe_dump(ConditionSpec.of(self.study, name).resolved(), sort_keys=False)
 
     @property
     def partial_report_command(self) -> str:
