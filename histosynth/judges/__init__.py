@@ -1,0 +1,1 @@
+"""Networks trained on real tissue: they judge what a synthetic tile shows."""

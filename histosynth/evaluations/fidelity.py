@@ -1,0 +1,252 @@
+"""Fidelity: how near the synthetic tiles lie to real test tiles in an encoder's features.
+
+The reference is all real test tiles. A set with more tiles than the study samples is scored on a
+seeded subset of that many, so that every condition, `real` (real train tiles: other patients) and
+`autoencoder` (test tiles through the autoencoder) are compared at one n.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from histosynth.encoders.features import load_features
+from histosynth.errors import InputError
+from histosynth.evaluations.protocol import check_comparable, fidelity_protocol
+from histosynth.evaluations.rows import MetricRow, Scored
+from histosynth.files import read_json
+from histosynth.metrics import frechet_distance, jackknife_interval, kernel_distance, prdc
+from histosynth.tilesets import TileSet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from histosynth.config import Evaluation, Study
+
+DISTANCES = ("frechet_distance", "kernel_distance")
+NEIGHBOUR_SCORES = ("precision", "recall", "density", "coverage")
+FIDELITY_METRICS = DISTANCES + NEIGHBOUR_SCORES
+# What of an encoder's fingerprint decides its features; versions are on record only.
+ENCODER_IDENTITY = ("model", "weights", "transform", "dtype")
+# The jackknife repeats a score some forty times; past this many pairs the neighbour scores, which
+# compare all pairs three times over, are given without an interval.
+_INTERVAL_PAIRS = 4_000_000
+
+
+def scored_subset(n_tiles: int, n: int, *, seed: int) -> np.ndarray:
+    """Sorted rows of a seeded subset of n tiles; all rows where there are no more than n."""
+    if n_tiles <= n:
+        return np.arange(n_tiles)
+    return np.sort(np.random.default_rng(seed).choice(n_tiles, n, replace=False))
+
+
+def fidelity_of_files(
+    scored: Scored,
+    real: str | Path,
+    synthetic: str | Path,
+    *,
+    encoder: str,
+    features: tuple[str, ...],
+    study: "Study",
+) -> list[MetricRow]:
+    """`fidelity_rows` of two tile sets on disk and their features, real ones first.
+
+    Raises
+    ------
+    InputError
+        Also where the features were made by different encoders, or of other tiles.
+    """
+    if len(features) != 2:
+        raise InputError(f"features of {encoder}: expected REAL.npy,SYNTHETIC.npy, got {features}")
+    sets = [TileSet.open(folder) for folder in (real, synthetic)]
+    arrays = [load_features(path) for path in features]
+    made_by = []
+    for tiles, path in zip(sets, features, strict=True):
+        record = read_json(Path(path).with_suffix(".json"))
+        if record.get("tile_set") != tiles.fingerprint:
+            raise InputError(f"{path}: features of other tiles than {tiles.folder}; embed it again")
+        made_by.append({key: record.get(key) for key in ENCODER_IDENTITY})
+    if made_by[0] != made_by[1]:
+        raise InputError(
+            f"{features[0]} and {features[1]} come from different encoders; embed both sets again"
+        )
+    return fidelity_rows(
+        scored,
+        sets[0],
+        sets[1],
+        encoder=encoder,
+        real_features=arrays[0],
+        synthetic_features=arrays[1],
+        encoder_fingerprint=made_by[0],
+        settings=study.evaluation,
+        n=study.sampling.n,
+        label_names=study.label_names,
+    )
+
+
+def fidelity_rows(
+    scored: Scored,
+    real: TileSet,
+    synthetic: TileSet,
+    *,
+    encoder: str,
+    real_features: np.ndarray,
+    synthetic_features: np.ndarray,
+    encoder_fingerprint: dict[str, Any],
+    settings: "Evaluation",
+    n: int,
+    label_names: list[str],
+) -> list[MetricRow]:
+    """Score one set in one encoder.
+
+    Parameters
+    ----------
+    real : the real test tiles
+    synthetic : the set to score; real train tiles for the reference row
+    real_features, synthetic_features : (tiles, d), row i of the set's table
+    encoder_fingerprint : what makes the features comparable with other studies'
+    n : score at most this many tiles of the set
+    label_names : labels to score one by one, by the kernel distance, which needs the fewest tiles
+
+    Raises
+    ------
+    InputError
+        Sets of another size or codec, features that do not belong to their set, too few tiles.
+    """
+    check_comparable(real, synthetic)
+    _check_rows(real, real_features, encoder)
+    _check_rows(synthetic, synthetic_features, encoder)
+    for tiles, count in ((real, len(real)), (synthetic, min(len(synthetic), n))):
+        if count < settings.min_tiles:
+            raise InputError(
+                f"{tiles.folder}: {count} tiles are too few for a score; evaluation.min_tiles is "
+                f"{settings.min_tiles}. Add tiles (or lower it, for a score of little worth)"
+            )
+    chosen = scored_subset(len(synthetic), n, seed=settings.seed)
+    sides = _Sides(
+        real_features,
+        synthetic_features[chosen],
+        real.table["patient_id"].astype(str).to_numpy(),
+        _groups(synthetic.table.iloc[chosen]),
+        settings,
+    )
+    remark = f"the set has {len(chosen)} tiles, the study samples {n}" if len(chosen) < n else ""
+
+    def protocol(**counts: Any) -> dict[str, Any]:
+        return fidelity_protocol(real, encoder=encoder_fingerprint, **counts)
+
+    counts = {"n_real": len(real), "n_synthetic": len(chosen)}
+    plain, neighbours = protocol(**counts), protocol(**counts, k=settings.neighbours)
+    intervals = sides.distances()
+    rows = [
+        scored.row(m, intervals[m], protocol=plain, encoder=encoder, reason=remark, **counts)
+        for m in DISTANCES
+    ]
+    intervals = sides.neighbour_scores()
+    rows += [
+        scored.row(m, intervals[m], protocol=neighbours, encoder=encoder, reason=remark, **counts)
+        for m in NEIGHBOUR_SCORES
+    ]
+    # Unbiased at every n, so labels of different frequency are still one protocol.
+    subsets = protocol(n_real=None, n_synthetic=None)
+    rows += _label_rows(scored, real, synthetic, chosen, sides, label_names, encoder, subsets)
+    return rows
+
+
+class _Sides:
+    """Real and synthetic features with the patient of every row."""
+
+    def __init__(
+        self,
+        real: np.ndarray,
+        synthetic: np.ndarray,
+        real_groups: np.ndarray,
+        synthetic_groups: np.ndarray | None,
+        settings: "Evaluation",
+    ) -> None:
+        self.real, self.synthetic, self.settings = real, synthetic, settings
+        self.real_groups, self.synthetic_groups = real_groups, synthetic_groups
+
+    def subset(self, real: np.ndarray, synthetic: np.ndarray) -> "_Sides":
+        groups = None if self.synthetic_groups is None else self.synthetic_groups[synthetic]
+        return _Sides(
+            self.real[real],
+            self.synthetic[synthetic],
+            self.real_groups[real],
+            groups,
+            self.settings,
+        )
+
+    def jackknife(self, statistic: Any, bounds: tuple[float, float] = (-np.inf, np.inf)) -> Any:
+        return jackknife_interval(
+            self.real,
+            self.synthetic,
+            real_groups=self.real_groups,
+            synthetic_groups=self.synthetic_groups,
+            statistic=statistic,
+            bounds=bounds,
+            seed=self.settings.seed,
+        )
+
+    def distances(self) -> dict[str, Any]:
+        return {
+            "frechet_distance": self.jackknife(frechet_distance, (0, np.inf)),
+            "kernel_distance": self.jackknife(kernel_distance),
+        }
+
+    def neighbour_scores(self) -> dict[str, Any]:
+        k = self.settings.neighbours
+        if len(self.real) * len(self.synthetic) > _INTERVAL_PAIRS:
+            return prdc(self.real, self.synthetic, k=k)
+        return self.jackknife(lambda a, b: prdc(a, b, k=k), (0, np.inf))
+
+
+def _label_rows(
+    scored: Scored,
+    real: TileSet,
+    synthetic: TileSet,
+    chosen: np.ndarray,
+    sides: _Sides,
+    label_names: list[str],
+    encoder: str,
+    protocol: dict[str, Any],
+) -> list[MetricRow]:
+    """The kernel distance between tiles of one label; the synthetic label is the requested one."""
+    least = sides.settings.min_tiles
+    real_labels = real.table["label"].to_numpy()
+    labels = synthetic.table["label"].to_numpy()[chosen]
+    rows = []
+    for name in label_names:
+        place = {"encoder": encoder, "subset": f"label={name}"}
+        of_real, of_synthetic = real_labels == name, labels == name
+        n_real, n_synthetic = int(of_real.sum()), int(of_synthetic.sum())
+        if not any(isinstance(label, str) for label in labels):
+            reason = "the set has no labels: the condition does not request any"
+            rows.append(scored.absent("kernel_distance", reason, **place))
+        elif min(n_real, n_synthetic) < least:
+            reason = (
+                f"{n_real} real and {n_synthetic} synthetic tiles have this label; "
+                f"evaluation.min_tiles is {least}"
+            )
+            rows.append(scored.absent("kernel_distance", reason, **place))
+        else:
+            interval = sides.subset(of_real, of_synthetic).jackknife(kernel_distance)
+            counts = {"n_real": n_real, "n_synthetic": n_synthetic}
+            row = scored.row("kernel_distance", interval, protocol=protocol, **place, **counts)
+            rows.append(row)
+    return rows
+
+
+def _groups(table: "pd.DataFrame") -> np.ndarray | None:
+    """The patient behind every row (of a synthetic tile: behind its request), if all are known."""
+    if "patient_id" not in table or table["patient_id"].isna().any():
+        return None
+    return table["patient_id"].astype(str).to_numpy()
+
+
+def _check_rows(tiles: TileSet, features: np.ndarray, encoder: str) -> None:
+    if len(features) != len(tiles):
+        raise InputError(
+            f"{tiles.folder}: {len(tiles)} tiles, but {len(features)} rows of {encoder} features; "
+            "embed the set again"
+        )

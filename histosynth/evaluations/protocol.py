@@ -1,0 +1,112 @@
+"""Protocols: what must agree for two numbers to be comparable.
+
+A protocol is a plain mapping; a row carries its hash. Nothing in it names a condition, so all
+conditions of a study that are scored alike, at equal n, share it; and two studies share it where
+they really measured the same thing.
+"""
+
+from typing import Any
+
+from histosynth.errors import InputError
+from histosynth.files import short_hash
+from histosynth.tilesets import TileSet
+
+# Raised by hand when a score's definition changes, so that old numbers are not ranked with new.
+FIDELITY_VERSION = ADHERENCE_VERSION = UTILITY_VERSION = 1
+
+
+def codec(tiles: TileSet) -> str:
+    """How a set's pixels were once compressed: `png`, unless its provenance says otherwise."""
+    return str(tiles.provenance.get("codec", "png")).lower()
+
+
+def check_comparable(real: TileSet, synthetic: TileSet) -> None:
+    """Refuse to compare tiles of another size or codec: either one moves every score.
+
+    Raises
+    ------
+    InputError
+        Names both sets and what differs.
+    """
+    for what, a, b in (
+        ("tile size", real.size, synthetic.size),
+        ("codec", codec(real), codec(synthetic)),
+    ):
+        if a != b:
+            raise InputError(
+                f"{what}: {real.folder} has {a}, {synthetic.folder} has {b}; scores of the two "
+                "would measure that difference. Bring both to one, from the same kind of source"
+            )
+
+
+def fidelity_protocol(
+    real: TileSet,
+    *,
+    encoder: dict[str, Any],
+    n_real: int,
+    n_synthetic: int | None,
+    k: int | None = None,
+) -> dict[str, Any]:
+    """Of distances and neighbour scores.
+
+    Parameters
+    ----------
+    real : the real test tiles
+    encoder : the encoder's fingerprint (weights, transform, resize, dtype)
+    n_synthetic : None where the score does not depend on it
+    k : neighbours, where they count
+    """
+    return {
+        "group": "fidelity",
+        "version": FIDELITY_VERSION,
+        **_pixels(real),
+        "encoder": short_hash(encoder),
+        "n_real": n_real,
+        "n_synthetic": n_synthetic,
+        "k": k,
+    }
+
+
+def adherence_protocol(real: TileSet, *, judge: str) -> dict[str, Any]:
+    """Of a judge's agreement with the requested maps or labels; `judge` is its fingerprint.
+
+    No n: an IoU or accuracy of few tiles is uncertain, not biased.
+    """
+    return {
+        "group": "adherence",
+        "version": ADHERENCE_VERSION,
+        **_pixels(real),
+        "judge": judge,
+    }
+
+
+def utility_protocol(
+    train: TileSet,
+    test: TileSet,
+    *,
+    training: dict[str, Any],
+    seeds: list[int],
+    mixed_ratio: float,
+    n_synthetic: int,
+) -> dict[str, Any]:
+    """Of downstream training; the arms differ by design and share it.
+
+    Parameters
+    ----------
+    training : the downstream network's settings
+    n_synthetic : tiles in the synthetic set on offer
+    """
+    return {
+        "group": "utility",
+        "version": UTILITY_VERSION,
+        **_pixels(test),
+        "train": train.fingerprint,
+        "training": training,
+        "seeds": seeds,
+        "mixed_ratio": mixed_ratio,
+        "n_synthetic": n_synthetic,
+    }
+
+
+def _pixels(test: TileSet) -> dict[str, Any]:
+    return {"codec": codec(test), "size": list(test.size), "test": test.fingerprint}

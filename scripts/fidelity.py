@@ -1,0 +1,62 @@
+"""Score how near a tile set lies to real test tiles, in each encoder."""
+
+import argparse
+import time
+from pathlib import Path
+
+from histosynth.scripting import parser, run
+
+
+def build_parser() -> argparse.ArgumentParser:
+    made = parser(
+        __doc__,
+        example="python scripts/fidelity.py --config results/demo/config.yaml --condition map "
+        "--seed 0 --synthetic results/demo/tilesets/synthetic/map/seed0 "
+        "--real results/demo/tilesets/real/test --features texture=results/demo/features/real/"
+        "test/texture.npy,results/demo/features/synthetic/map/seed0/texture.npy "
+        "--output results/demo/metrics/map/seed0/fidelity.json",
+    )
+    made.add_argument("--condition", required=True, help="name of the condition, or `real`")
+    made.add_argument("--seed", type=int, default=0, help="generator seed (default: 0)")
+    made.add_argument("--synthetic", type=Path, required=True, help="tile set to score")
+    made.add_argument("--real", type=Path, required=True, help="real test tiles")
+    made.add_argument(
+        "--features",
+        nargs="+",
+        required=True,
+        metavar="ENCODER=REAL.npy,SYNTHETIC.npy",
+        help="features of both sets, one pair an encoder",
+    )
+    made.add_argument("--output", type=Path, required=True, help="metric rows (JSON)")
+    return made
+
+
+def main(args: argparse.Namespace) -> None:
+    from histosynth.config import Study
+    from histosynth.evaluations.fidelity import FIDELITY_METRICS, fidelity_of_files
+    from histosynth.evaluations.rows import Scored, set_name, software, write_rows
+
+    started = time.monotonic()
+    study = Study.load(args.config)
+    scored = Scored(study.study, args.condition, args.seed, set_name(args.synthetic), "fidelity")
+    rows = []
+    for pair in args.features:
+        encoder, _, files = pair.partition("=")
+        rows += scored.guarded(
+            FIDELITY_METRICS,
+            lambda encoder=encoder, files=files: fidelity_of_files(
+                scored,
+                args.real,
+                args.synthetic,
+                encoder=encoder,
+                features=tuple(files.split(",")),
+                study=study,
+            ),
+            encoder=encoder,
+        )
+    seconds = time.monotonic() - started
+    write_rows(args.output, rows, seconds=seconds, versions=software(), protocols=scored.protocols)
+
+
+if __name__ == "__main__":
+    run(main, build_parser())
