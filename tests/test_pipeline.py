@@ -19,7 +19,7 @@ import yaml
 from conftest import ROOT, missing
 from PIL import Image
 
-PARTS = ["Snakefile", "rules", "scripts", "histosynth", "profiles", "slurm", "config.yaml"]
+PARTS = ["Snakefile", "rules", "scripts", "histosynth", "profiles", "slurm", "envs", "config.yaml"]
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
