@@ -198,7 +198,7 @@ class AutoencoderSettings(Settings):
     channels: list[int] = [16, 32, 64]
     layers_per_block: int = 1
     latent_channels: int = Field(8, ge=1)
-    steps: int = Field(2400, ge=1)
+    steps: int = Field(3000, ge=1)
     batch_size: int = Field(16, ge=1)
     learning_rate: float = Field(2e-3, gt=0)
     warmup_steps: int = Field(50, ge=0)
@@ -206,14 +206,14 @@ class AutoencoderSettings(Settings):
         32, ge=8, description="Train on random crops of this side; default: the whole tile."
     )
     fourier_weight: float = Field(
-        0.5, ge=0, description="Weight of the L1 distance of Fourier magnitudes beside plain L1."
+        1.0, ge=0, description="Weight of the L1 distance of Fourier magnitudes beside plain L1."
     )
     pooled_weight: float = Field(
         0.5, ge=0, description="Weight of the L1 distances of the images halved 1, 2 and 3 times."
     )
     kl_weight: float = Field(1e-6, ge=0)
     latent_noise: float = Field(
-        0.0, ge=0, description="Noise on latents before decoding, in standard deviations."
+        0.2, ge=0, description="Noise on latents before decoding, in standard deviations."
     )
     save_every_seconds: float = Field(60, gt=0)
     seed: int = 0
@@ -269,16 +269,22 @@ class NetworkTraining(Settings):
 class Judges(Settings):
     """Networks trained on real train tiles that judge whether a sample obeys its condition."""
 
-    segmenter: NetworkTraining = NetworkTraining(model="resnet18")
-    classifier: NetworkTraining = NetworkTraining(model="resnet10t")
+    segmenter: NetworkTraining = NetworkTraining(
+        model="tu-resnet10t", depth=3, decoder_channels=64, steps=350, learning_rate=3e-3
+    )
+    classifier: NetworkTraining = NetworkTraining(model="resnet10t", steps=300, learning_rate=3e-3)
     seed: int = 0
 
 
 class Downstream(Settings):
     """Utility: models trained on real, synthetic or mixed tiles, tested on real test patients."""
 
-    segmentation: NetworkTraining | None = NetworkTraining(model="resnet18")
-    classification: NetworkTraining | None = NetworkTraining(model="resnet10t")
+    segmentation: NetworkTraining | None = NetworkTraining(
+        model="tu-resnet10t", depth=3, decoder_channels=64, steps=150, learning_rate=5e-3
+    )
+    classification: NetworkTraining | None = NetworkTraining(
+        model="resnet10t", steps=150, learning_rate=3e-3
+    )
     mixed_ratio: float = Field(1.0, gt=0, description="Synthetic tiles for one real, mixed arm.")
     seeds: list[int] = [0]
 
