@@ -147,7 +147,7 @@ class Grid:
         for part in key.split("."):
             value = getattr(value, part)
         if isinstance(value, list):
-            return [v.model_dump(mode="json") for v in value]
+            return [v.model_dump(mode="json", exclude={"color"}) for v in value]
         return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
 
     def encoder_settings(self, name: str) -> str:
