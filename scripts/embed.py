@@ -1,6 +1,7 @@
 """Embed every tile of a set with one of the study's encoders."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from histosynth.scripting import log, parser, run
@@ -48,7 +49,9 @@ def main(args: argparse.Namespace) -> None:
     if features_current(args.output, fingerprint):
         log(f"{args.output} is up to date")
         return
-    features = embed_tileset(tiles, encoder, batch_size=settings.batch_size)
+    features = embed_tileset(
+        tiles, encoder, batch_size=settings.batch_size, progress=sys.stderr.isatty()
+    )
     save_features(args.output, features, fingerprint=fingerprint)
     log(f"{len(features)} tiles, {features.shape[1]} features each")
 

@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 
 from histosynth.scripting import parser, run
@@ -37,14 +38,12 @@ def main(args: argparse.Namespace) -> None:
     study = Study.load(args.config)
     name = set_name(args.synthetic or args.train)
     scored = Scored(study.study, args.condition, args.seed, name, "utility")
-    folders = {"train": args.train, "test": args.test, "synthetic": args.synthetic}
+    sets = {"train": args.train, "test": args.test, "synthetic": args.synthetic}
     rows = []
     for task, metric in METRICS.items():
         rows += scored.guarded(
             [metric],
-            lambda task=task: utility_of_files(
-                scored, task, folders, study=study, device=pick_device()
-            ),
+            partial(utility_of_files, scored, task, study=study, device=pick_device(), **sets),
         )
     seconds = time.monotonic() - started
     write_rows(args.output, rows, seconds=seconds, versions=software(), protocols=scored.protocols)

@@ -10,7 +10,7 @@ IoU comes from one confusion matrix over all pixels of the set. Intervals resamp
 synthetic tile belongs to the patient whose map or label it got.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def map_rows(
                 f"{tiles.folder}: its maps have the classes {list(tiles.classes)}, the segmenter "
                 f"learned {list(judge.names)}; train the judge again on this study's tiles"
             )
-    scores = {"all": mean_iou}
+    scores: dict[str, Score] = {"all": mean_iou}
     scores |= {f"class={name}": iou_of(c) for c, name in enumerate(judge.names)}
     cells = _Cells(
         scored,
@@ -134,7 +134,7 @@ class _Cells:
         *,
         n_classes: int,
         reference: tuple[np.ndarray | None, np.ndarray, np.ndarray],
-        protocol: dict,
+        protocol: dict[str, Any],
         seed: int,
     ) -> None:
         self.scored, self.metrics, self.scores = scored, metrics, scores
@@ -173,7 +173,7 @@ class _Cells:
         names: tuple[str, ...],
         remark: str,
     ) -> list[MetricRow]:
-        n = {"n_real": len(self.reference), "n_synthetic": len(counts)}
+        n: dict[str, Any] = {"n_real": len(self.reference), "n_synthetic": len(counts)}
         missing = np.flatnonzero(np.isnan(iou_from_confusion(counts.sum(axis=0))))
         if names and missing.size:
             remark = f"no tile requests or shows {', '.join(names[c] for c in missing)}"

@@ -1,12 +1,13 @@
 """The downstream exam: networks learn from some tiles and answer for the real test tiles."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from histosynth.evaluations.auc import label_auc, macro_auc
-from histosynth.evaluations.counts import iou_of, patients
+from histosynth.evaluations.counts import Score, iou_of, patients
 from histosynth.judges.networks import Network, Task
 from histosynth.judges.predict import predict_labels, predict_maps
 from histosynth.judges.targets import targets_of
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from histosynth.config import NetworkTraining
     from histosynth.tilesets import TileSet
 
-Marks = dict[str, list[Callable[[np.ndarray], float]]]  # subset -> a score of rows for each seed
+Marks = dict[str, Callable[[np.ndarray], np.ndarray]]
+"""By subset: from rows, drawn with replacement, to one score a downstream seed."""
 
 
 class Exam:
@@ -43,7 +45,7 @@ class Exam:
         -------
         intervals by subset (`all`, `class=...`, `label=...`), and a remark on the single seeds
         """
-        networks = (
+        networks = [
             train_network(
                 self.task,
                 images,
@@ -54,41 +56,51 @@ class Exam:
                 device=device,
             )
             for seed in seeds
-        )
+        ]
         mark = self._maps if self.task == "segmentation" else self._labels
-        scores, groups = mark(list(networks))
+        marks, groups = mark(networks)
         intervals = {
-            subset: cluster_bootstrap(
-                lambda index, of=of: float(np.mean([score(index) for score in of])),
-                groups,
-                seed=self.seed,
-            )
-            for subset, of in scores.items()
+            subset: cluster_bootstrap(partial(_mean, by_seed), groups, seed=self.seed)
+            for subset, by_seed in marks.items()
         }
-        everything = np.arange(len(groups))
-        each = [f"{score(everything):.3f}" for score in scores["all"]]
+        each = [f"{value:.3f}" for value in marks["all"](np.arange(len(groups)))]
         return intervals, f"downstream seeds: {', '.join(each)}" if len(each) > 1 else ""
 
     def _maps(self, networks: list[Network]) -> tuple[Marks, np.ndarray]:
-        n = len(self.names)
-        groups, sums = np.array([]), []
-        for network in networks:
-            counts = tile_confusions(self.targets, predict_maps(network, self.images), n_classes=n)
-            groups, by_patient = sum_by_group(counts, self.patients)
-            sums.append(by_patient)
-        scores = {"all": mean_iou} | {f"class={c}": iou_of(i) for i, c in enumerate(self.names)}
-        marks = {
-            subset: [lambda index, s=s, score=score: score(s[index].sum(axis=0)) for s in sums]
-            for subset, score in scores.items()
-        }
-        return marks, groups
+        summed = [
+            sum_by_group(
+                tile_confusions(
+                    self.targets, predict_maps(network, self.images), n_classes=len(self.names)
+                ),
+                self.patients,
+            )
+            for network in networks
+        ]
+        sums = np.stack([by_patient for _, by_patient in summed])  # (seeds, patients, C, C)
+
+        def by_seed(score: Score, index: np.ndarray) -> np.ndarray:
+            return np.array([score(confusion) for confusion in sums[:, index].sum(axis=1)])
+
+        marks: Marks = {"all": partial(by_seed, mean_iou)}
+        for c, name in enumerate(self.names):
+            marks[f"class={name}"] = partial(by_seed, iou_of(c))
+        return marks, summed[0][0]
 
     def _labels(self, networks: list[Network]) -> tuple[Marks, np.ndarray]:
-        answers = [predict_labels(network, self.images) for network in networks]
-        marks = {"all": [lambda i, a=a: macro_auc(self.targets[i], a[i]) for a in answers]}
-        if len(self.names) > 2:
-            for c, name in enumerate(self.names):
-                marks[f"label={name}"] = [
-                    lambda i, a=a, c=c: label_auc(self.targets[i] == c, a[i, c]) for a in answers
-                ]
+        answers = np.stack([predict_labels(network, self.images) for network in networks])
+
+        def macro(index: np.ndarray) -> np.ndarray:
+            return np.array([macro_auc(self.targets[index], a) for a in answers[:, index]])
+
+        def one(c: int, index: np.ndarray) -> np.ndarray:
+            positive = self.targets[index] == c
+            return np.array([label_auc(positive, a) for a in answers[:, index, c]])
+
+        marks: Marks = {"all": macro}
+        if len(self.names) > 2:  # the two AUCs of two labels are one
+            marks |= {f"label={name}": partial(one, c) for c, name in enumerate(self.names)}
         return marks, self.patients
+
+
+def _mean(by_seed: Callable[[np.ndarray], np.ndarray], index: np.ndarray) -> float:
+    return float(by_seed(index).mean())

@@ -5,6 +5,7 @@ seeded subset of that many, so that every condition, `real` (real train tiles: o
 `autoencoder` (test tiles through the autoencoder) are compared at one n.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +136,7 @@ def fidelity_rows(
     def protocol(**counts: Any) -> dict[str, Any]:
         return fidelity_protocol(real, encoder=encoder_fingerprint, **counts)
 
-    counts = {"n_real": len(real), "n_synthetic": len(chosen)}
+    counts: dict[str, Any] = {"n_real": len(real), "n_synthetic": len(chosen)}
     plain, neighbours = protocol(**counts), protocol(**counts, k=settings.neighbours)
     intervals = sides.distances()
     rows = [
@@ -198,7 +199,12 @@ class _Sides:
         k = self.settings.neighbours
         if len(self.real) * len(self.synthetic) > _INTERVAL_PAIRS:
             return prdc(self.real, self.synthetic, k=k)
-        return self.jackknife(lambda a, b: prdc(a, b, k=k), (0, np.inf))
+        intervals = self.jackknife(lambda a, b: prdc(a, b, k=k), (0, np.inf))
+        return {
+            # All but density are shares.
+            name: i if name == "density" else replace(i, ci_high=float(np.minimum(i.ci_high, 1)))
+            for name, i in intervals.items()
+        }
 
 
 def _label_rows(
@@ -217,7 +223,7 @@ def _label_rows(
     labels = synthetic.table["label"].to_numpy()[chosen]
     rows = []
     for name in label_names:
-        place = {"encoder": encoder, "subset": f"label={name}"}
+        place: dict[str, Any] = {"encoder": encoder, "subset": f"label={name}"}
         of_real, of_synthetic = real_labels == name, labels == name
         n_real, n_synthetic = int(of_real.sum()), int(of_synthetic.sum())
         if not any(isinstance(label, str) for label in labels):
@@ -231,9 +237,8 @@ def _label_rows(
             rows.append(scored.absent("kernel_distance", reason, **place))
         else:
             interval = sides.subset(of_real, of_synthetic).jackknife(kernel_distance)
-            counts = {"n_real": n_real, "n_synthetic": n_synthetic}
-            row = scored.row("kernel_distance", interval, protocol=protocol, **place, **counts)
-            rows.append(row)
+            place |= {"n_real": n_real, "n_synthetic": n_synthetic}
+            rows.append(scored.row("kernel_distance", interval, protocol=protocol, **place))
     return rows
 
 

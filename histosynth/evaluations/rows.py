@@ -217,7 +217,7 @@ def write_rows(
     write_json(path, content)
 
 
-def _parts(estimate: Estimate | float) -> dict[str, float]:
+def _parts(estimate: Estimate | float) -> dict[str, Any]:
     if isinstance(estimate, (int, float)):
         return {"value": float(estimate)}
     names = ("value", "ci_low", "ci_high", "se")

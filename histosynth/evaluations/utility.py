@@ -12,6 +12,7 @@ over seeds taken inside each resample. n_real and n_synthetic count the tiles tr
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,25 +62,26 @@ def mix(real: Pool, synthetic: Pool, *, ratio: float, seed: int) -> Pool:
 def utility_of_files(
     scored: Scored,
     task: Task,
-    folders: dict[str, Path | None],
     *,
+    train: Path,
+    test: Path,
+    synthetic: Path | None,
     study: "Study",
     device: Any = "cpu",
 ) -> list[MetricRow]:
-    """`utility_rows` of tile sets on disk: `train`, `test` and `synthetic` (None: the real arm).
+    """`utility_rows` of tile sets on disk.
 
     No rows where the study has no such task.
     """
     names = study.class_names if task == "segmentation" else study.label_names
     if not names or study.downstream is None or getattr(study.downstream, task) is None:
         return []
-    sets = {key: folder and TileSet.open(folder) for key, folder in folders.items()}
     return utility_rows(
         scored,
         task,
-        train=sets["train"],
-        test=sets["test"],
-        synthetic=sets["synthetic"],
+        train=TileSet.open(train),
+        test=TileSet.open(test),
+        synthetic=None if synthetic is None else TileSet.open(synthetic),
         names=names,
         settings=study.downstream,
         n=study.sampling.n,
@@ -145,7 +147,7 @@ def utility_rows(
         estimates, remark = exam.sit(
             pool.images, pool.targets, training=training, seeds=settings.seeds, device=device
         )
-        counts = {"n_real": pool.n_real, "n_synthetic": pool.n_synthetic}
+        counts: dict[str, Any] = {"n_real": pool.n_real, "n_synthetic": pool.n_synthetic}
         rows = []
         for subset, interval in estimates.items():
             if np.isnan(interval.value):
@@ -153,13 +155,13 @@ def utility_rows(
                 rows.append(scored.absent(metric, reason, subset=subset, arm=arm))
                 continue
             said = remark if subset == "all" else ""
-            place = {"subset": subset, "arm": arm, "reason": said}
+            place: dict[str, Any] = {"subset": subset, "arm": arm, "reason": said}
             rows.append(scored.row(metric, interval, protocol=protocol, **place, **counts))
         return rows
 
     rows = []
     for arm in arms:
-        rows += scored.guarded([metric], lambda arm=arm: rows_of(arm), arm=arm)
+        rows += scored.guarded([metric], partial(rows_of, arm), arm=arm)
     return rows
 
 

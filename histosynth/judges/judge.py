@@ -185,6 +185,6 @@ def load_judge(folder: str | Path, *, device: torch.device | str = "cpu") -> Jud
         size=described["size"],
     )
     network.load_state_dict(load_file(folder / "weights.safetensors"))
-    network = network.to(device, memory_format=torch.channels_last).eval()
+    network = network.to(device).to(memory_format=torch.channels_last).eval()
     identity = {key: described[key] for key in ("kind", "names", "weights")}
     return Judge(described["kind"], tuple(described["names"]), network, short_hash(identity))

@@ -25,6 +25,9 @@ _RATES, _SIDE = (12, 24, 36), 33
 class Network(nn.Module):
     """A network with its input normalisation; logits (n, classes, H, W) or (n, labels)."""
 
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
         self.body = body
