@@ -152,9 +152,15 @@ def measure(score: Score, folder: Path, threads: int) -> tuple[list[float], floa
         score(*make_features(1000, 16))  # imports and thread pools are not what is measured
         # Read, not made here: what making them takes would raise the peak to compare with.
         features = np.load(folder / "real.npy"), np.load(folder / "synthetic.npy")
-        before, start = peak_megabytes(), time.perf_counter()
-        values = score(*features)
-        return values, time.perf_counter() - start, peak_megabytes() - before
+        before, seconds = peak_megabytes(), float("inf")
+        for _ in range(3):  # the best of three, where that is cheap: other work only slows down
+            start = time.perf_counter()
+            values = score(*features)
+            last = time.perf_counter() - start
+            seconds = min(seconds, last)
+            if last > 3:
+                break
+        return values, seconds, peak_megabytes() - before
 
 
 def main() -> None:
