@@ -321,9 +321,9 @@ class Study(Settings):
     @classmethod
     def _distinct_classes(cls, classes: list[TissueClass]) -> list[TissueClass]:
         names = [c.name for c in classes]
-        values = [v for c in classes for v in c.values]
+        values = [str(v) for c in classes for v in c.values]
         for kind, items in (("name", names), ("mask value", values)):
-            repeated = sorted({str(i) for i in items if items.count(i) > 1})
+            repeated = sorted({i for i in items if items.count(i) > 1})
             if repeated:
                 raise ValueError(f"{kind} {', '.join(repeated)} is given more than once")
         return classes

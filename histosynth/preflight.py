@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from histosynth.conditions import check_conditions
-from histosynth.config import Study
+from histosynth.config import NetworkTraining, Study
 from histosynth.encoders import known_encoders
 from histosynth.errors import InputError
 
@@ -48,7 +48,7 @@ def _paths(study: Study) -> dict[str, str]:
         paths[f"encoders.{name}.weights"] = encoder.weights
     for name, condition in study.conditions.items():
         paths[f"conditions.{name}.external"] = condition.external
-    networks = {
+    networks: dict[str, NetworkTraining | None] = {
         "judges.segmenter": study.judges.segmenter,
         "judges.classifier": study.judges.classifier,
     }

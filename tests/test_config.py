@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.utils import update_config
 
 from histosynth.config import Study, schema_text
 from histosynth.errors import InputError
@@ -29,6 +30,13 @@ def test_committed_schema_is_the_models_schema():
 def test_every_committed_study_is_valid(path):
     study = Study.load(path)
     assert study.study
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "studies" / "full").glob("*.yaml")))
+def test_every_full_size_is_valid_on_top_of_its_study(path):
+    settings = yaml.safe_load((ROOT / "studies" / path.name).read_text())
+    update_config(settings, yaml.safe_load(path.read_text()))  # as two --configfile do
+    assert Study.parse(settings).study == f"{path.stem}_full"
 
 
 def test_dumped_study_reads_back_equal():
