@@ -9,7 +9,9 @@ min_version("9.19")
 
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
-shell.prefix(f"export PYTHONPATH={ROOT} TQDM_MININTERVAL=10; ")  # every script imports this checkout
+shell.prefix(
+    f"export PYTHONPATH={ROOT} TQDM_MININTERVAL=10; "
+)  # every script imports this checkout
 
 from histosynth.grid import Grid
 
@@ -23,6 +25,7 @@ STUDY = GRID.study
 
 
 RESULTS = f"results/{STUDY.study}"
+CONFIG = f"{RESULTS}/config.yaml"  # the resolved study; what a job depends on stands in its params
 
 
 pathvars:
@@ -53,7 +56,6 @@ include: "rules/report.smk"
 
 localrules:
     all,
-    config,
     condition,
 
 
@@ -61,6 +63,10 @@ rule all:
     default_target: True
     input:
         "<reports>/index.html",
+
+
+onstart:
+    GRID.write_config(CONFIG)
 
 
 onerror:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from histosynth.conditions.spec import ConditionSpec
 from histosynth.config import Condition, Study
+from histosynth.files import atomic_file
 from histosynth.preflight import check_study
 
 GROUPS = ("fidelity", "adherence", "utility")
@@ -159,6 +160,11 @@ class Grid:
         import yaml
 
         return yaml.safe_dump(ConditionSpec.of(self.study, name).resolved(), sort_keys=False)
+
+    def write_config(self, path: str) -> None:
+        """Write the resolved study, which every script reads."""
+        with atomic_file(path) as partial:
+            partial.write_text(self.study.dump(), encoding="utf-8")
 
     @property
     def partial_report_command(self) -> str:

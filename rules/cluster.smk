@@ -5,7 +5,6 @@ SPLITS = ["train", "val", "test"]
 
 rule cluster:
     input:
-        config=ancient("<results>/config.yaml"),
         tilesets=expand("<results>/tilesets/real/{split}", split=SPLITS),
         features=expand("<results>/features/real/{split}/{{encoder}}.npy", split=SPLITS),
     output:
@@ -19,6 +18,7 @@ rule cluster:
         mem_mb=4000,
         runtime=120,
     params:
+        config=CONFIG,
         settings=GRID.settings("cluster"),
         assign=lambda wildcards, input: [
             f"{tiles}={features}"
@@ -27,6 +27,6 @@ rule cluster:
     message:
         "Clustering {wildcards.encoder} features into {wildcards.k} morphology types"
     shell:
-        "python scripts/cluster.py --config {input.config} --threads {threads}"
+        "python scripts/cluster.py --config {params.config} --threads {threads}"
         " --train {input.tilesets[0]} --features {input.features[0]}"
         " --assign {params.assign} --output {output.folder} 2>&1 | tee {log}"

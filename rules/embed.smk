@@ -3,7 +3,6 @@
 
 rule embed:
     input:
-        config=ancient("<results>/config.yaml"),
         tileset="<results>/tilesets/{set}",
     output:
         features="<results>/features/{set}/{encoder}.npy",
@@ -18,10 +17,11 @@ rule embed:
         mem_mb=4000,
         runtime=240,
     params:
+        config=CONFIG,
         settings=lambda wildcards: GRID.encoder_settings(wildcards.encoder),
     message:
         "Embedding {wildcards.set} with {wildcards.encoder}"
     shell:
-        "python scripts/embed.py --config {input.config} --threads {threads}"
+        "python scripts/embed.py --config {params.config} --threads {threads}"
         " --tileset {input.tileset} --encoder {wildcards.encoder} --output {output.features}"
         " 2>&1 | tee {log}"

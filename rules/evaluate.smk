@@ -3,7 +3,6 @@
 
 rule judge:
     input:
-        config=ancient("<results>/config.yaml"),
         train="<results>/tilesets/real/train",
         val="<results>/tilesets/real/val",
     output:
@@ -18,18 +17,18 @@ rule judge:
         mem_mb=6000,
         runtime=240,
     params:
+        config=CONFIG,
         settings=GRID.settings("judge"),
     message:
         "Training the judge ({wildcards.kind}) on real tissue"
     shell:
-        "python scripts/judge.py --config {input.config} --threads {threads}"
+        "python scripts/judge.py --config {params.config} --threads {threads}"
         " --kind {wildcards.kind} --train {input.train} --val {input.val}"
         " --output {output.folder} 2>&1 | tee {log}"
 
 
 rule fidelity:
     input:
-        config=ancient("<results>/config.yaml"),
         real="<results>/tilesets/real/test",
         synthetic=scored_set,
         features=feature_pairs,
@@ -44,6 +43,7 @@ rule fidelity:
         mem_mb=4000,
         runtime=120,
     params:
+        config=CONFIG,
         settings=GRID.settings("fidelity"),
         features=lambda wildcards, input: [
             f"{name}={input.features[2 * i]},{input.features[2 * i + 1]}"
@@ -52,7 +52,7 @@ rule fidelity:
     message:
         "Scoring fidelity of {wildcards.condition}, seed {wildcards.seed}"
     shell:
-        "python scripts/fidelity.py --config {input.config} --threads {threads}"
+        "python scripts/fidelity.py --config {params.config} --threads {threads}"
         " --condition {wildcards.condition} --seed {wildcards.seed} --real {input.real}"
         " --synthetic {input.synthetic} --features {params.features} --output {output.rows}"
         " 2>&1 | tee {log}"
@@ -60,7 +60,6 @@ rule fidelity:
 
 rule adherence:
     input:
-        config=ancient("<results>/config.yaml"),
         real="<results>/tilesets/real/test",
         synthetic=lambda wildcards: (
             f"{RESULTS}/tilesets/real/test"
@@ -80,12 +79,13 @@ rule adherence:
         mem_mb=4000,
         runtime=120,
     params:
+        config=CONFIG,
         settings=GRID.settings("adherence"),
         judges=lambda wildcards, input: Path(input.judges[0]).parent,
     message:
         "Scoring adherence of {wildcards.condition}, seed {wildcards.seed}"
     shell:
-        "python scripts/adherence.py --config {input.config} --threads {threads}"
+        "python scripts/adherence.py --config {params.config} --threads {threads}"
         " --condition {wildcards.condition} --seed {wildcards.seed} --real {input.real}"
         " --synthetic {input.synthetic} --judges {params.judges} --output {output.rows}"
         " 2>&1 | tee {log}"
@@ -93,7 +93,6 @@ rule adherence:
 
 rule utility:
     input:
-        config=ancient("<results>/config.yaml"),
         train="<results>/tilesets/real/train",
         test="<results>/tilesets/real/test",
         synthetic=lambda wildcards: [] if wildcards.condition == "real" else scored_set(wildcards),
@@ -109,6 +108,7 @@ rule utility:
         mem_mb=6000,
         runtime=480,
     params:
+        config=CONFIG,
         settings=GRID.settings("utility"),
         synthetic=lambda wildcards, input: (
             f"--synthetic {input.synthetic}" if input.synthetic else ""
@@ -116,6 +116,6 @@ rule utility:
     message:
         "Training downstream models on {wildcards.condition}, seed {wildcards.seed}"
     shell:
-        "python scripts/utility.py --config {input.config} --threads {threads}"
+        "python scripts/utility.py --config {params.config} --threads {threads}"
         " --condition {wildcards.condition} --seed {wildcards.seed} --train {input.train}"
         " --test {input.test} {params.synthetic} --output {output.rows} 2>&1 | tee {log}"

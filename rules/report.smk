@@ -3,7 +3,6 @@
 
 rule summary:
     input:
-        config="<results>/config.yaml",
         rows=[
             f"{RESULTS}/metrics/{cell.condition}/seed{cell.seed}/{cell.group}.json"
             for cell in GRID.cells()
@@ -18,16 +17,17 @@ rule summary:
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        config=CONFIG,
     message:
         "Collecting every metric row"
     shell:
-        "python scripts/summary.py --config {input.config} --metrics {input.rows}"
+        "python scripts/summary.py --config {params.config} --metrics {input.rows}"
         " --output {output.parquet} 2>&1 | tee {log}"
 
 
 rule report:
     input:
-        config="<results>/config.yaml",
         summary="<results>/summary.parquet",
     output:
         page=report("<reports>/index.html", category="Report"),
@@ -39,7 +39,7 @@ rule report:
         mem_mb=4000,
         runtime=30,
     params:
-        settings=GRID.settings("report"),
+        settings=GRID.settings("report", study=STUDY.dump()),
         results=subpath(input.summary, parent=True),
     message:
         "Writing the report"

@@ -3,7 +3,6 @@
 
 rule condition_table:
     input:
-        config=ancient("<results>/config.yaml"),
         test="<results>/tilesets/real/test",
         clusters=f"{RESULTS}/{GRID.cluster_folder}" if GRID.cluster_folder else [],
     output:
@@ -16,18 +15,18 @@ rule condition_table:
         mem_mb=4000,
         runtime=60,
     params:
+        config=CONFIG,
         settings=GRID.settings("condition_table"),
         clusters=clusters_option,
     message:
         "Drawing the held-out conditions that every variant samples from"
     shell:
-        "python scripts/condition_table.py --config {input.config} --test {input.test}"
+        "python scripts/condition_table.py --config {params.config} --test {input.test}"
         " {params.clusters} --output {output.table} 2>&1 | tee {log}"
 
 
 rule sample:
     input:
-        config=ancient("<results>/config.yaml"),
         condition="<results>/conditions/{condition}.yaml",
         model="<results>/models/{condition}/seed{seed}",
         autoencoder="<results>/models/autoencoder",
@@ -50,12 +49,13 @@ rule sample:
         mem_mb=6000,
         runtime=240,
     params:
+        config=CONFIG,
         settings=GRID.settings("sample"),
         clusters=clusters_option,
     message:
         "Sampling {wildcards.condition}, seed {wildcards.seed}"
     shell:
-        "python scripts/sample.py --config {input.config} --threads {threads}"
+        "python scripts/sample.py --config {params.config} --threads {threads}"
         " --condition {input.condition} --model {input.model} --autoencoder {input.autoencoder}"
         " --latents {input.latents} --table {input.table} --test {input.test} {params.clusters}"
         " --seed {wildcards.seed} --output {output.folder} 2>&1 | tee {log}"
@@ -63,7 +63,6 @@ rule sample:
 
 rule roundtrip:
     input:
-        config=ancient("<results>/config.yaml"),
         autoencoder="<results>/models/autoencoder",
         test="<results>/tilesets/real/test",
     output:
@@ -77,10 +76,12 @@ rule roundtrip:
         gpu=1,
         mem_mb=6000,
         runtime=120,
+    params:
+        config=CONFIG,
     message:
         "Passing the test tiles through the autoencoder: the floor of every condition"
     shell:
-        "python scripts/roundtrip.py --config {input.config} --threads {threads}"
+        "python scripts/roundtrip.py --config {params.config} --threads {threads}"
         " --autoencoder {input.autoencoder} --tileset {input.test} --output {output.folder}"
         " 2>&1 | tee {log}"
 

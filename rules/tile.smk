@@ -3,22 +3,7 @@
 CHUNKS = range(STUDY.tiling.chunks)
 
 
-rule config:
-    output:
-        "<results>/config.yaml",
-    log:
-        "<logs>/config.log",
-    conda:
-        "../envs/histosynth.yaml"
-    params:
-        study=STUDY.dump(),
-    shell:
-        "printf %s {params.study:q} > {output} 2> {log}"
-
-
 rule phantom:
-    input:
-        config=ancient("<results>/config.yaml"),
     output:
         folder=directory("<results>/phantom"),
     log:
@@ -29,16 +14,16 @@ rule phantom:
         mem_mb=2000,
         runtime=30,
     params:
+        config=CONFIG,
         settings=GRID.settings("phantom"),
     message:
         "Drawing the phantom slides"
     shell:
-        "python scripts/phantom.py --config {input.config} --output {output.folder} 2>&1 | tee {log}"
+        "python scripts/phantom.py --config {params.config} --output {output.folder} 2>&1 | tee {log}"
 
 
 rule cohort:
     input:
-        config=ancient("<results>/config.yaml"),
         phantom="<results>/phantom" if STUDY.cohort.kind == "phantom" else [],
     output:
         table="<results>/cohort.parquet",
@@ -50,6 +35,7 @@ rule cohort:
         mem_mb=2000,
         runtime=30,
     params:
+        config=CONFIG,
         settings=GRID.settings("cohort"),
         table=lambda wildcards, input: (
             f"--table {input.phantom}/cohort.csv" if input.phantom else ""
@@ -57,13 +43,12 @@ rule cohort:
     message:
         "Reading the cohort and splitting it by patient"
     shell:
-        "python scripts/cohort.py --config {input.config} {params.table} --output {output.table}"
+        "python scripts/cohort.py --config {params.config} {params.table} --output {output.table}"
         " 2>&1 | tee {log}"
 
 
 rule tile:
     input:
-        config=ancient("<results>/config.yaml"),
         cohort="<results>/cohort.parquet",
     output:
         folder=directory("<results>/tiles/chunk{chunk}"),
@@ -75,19 +60,19 @@ rule tile:
         mem_mb=4000,
         runtime=240,
     params:
+        config=CONFIG,
         settings=GRID.settings("tile"),
         chunks=STUDY.tiling.chunks,
     message:
         "Tiling chunk {wildcards.chunk} of the slides"
     shell:
-        "python scripts/tile.py --config {input.config} --cohort {input.cohort}"
+        "python scripts/tile.py --config {params.config} --cohort {input.cohort}"
         " --chunk {wildcards.chunk} --chunks {params.chunks} --output {output.folder}"
         " 2>&1 | tee {log}"
 
 
 rule split:
     input:
-        config=ancient("<results>/config.yaml"),
         chunks=expand("<results>/tiles/chunk{chunk}", chunk=CHUNKS),
     output:
         train=directory("<results>/tilesets/real/train"),
@@ -102,10 +87,11 @@ rule split:
         mem_mb=4000,
         runtime=120,
     params:
+        config=CONFIG,
         settings=GRID.settings("split"),
         folder=subpath(output.summary, parent=True),
     message:
         "Gathering the tiles into train, val and test"
     shell:
-        "python scripts/split.py --config {input.config} --chunks {input.chunks}"
+        "python scripts/split.py --config {params.config} --chunks {input.chunks}"
         " --output {params.folder} 2>&1 | tee {log}"

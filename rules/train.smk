@@ -3,7 +3,6 @@
 
 rule autoencoder:
     input:
-        config=ancient("<results>/config.yaml"),
         train="<results>/tilesets/real/train",
         val="<results>/tilesets/real/val",
     output:
@@ -19,19 +18,19 @@ rule autoencoder:
         mem_mb=6000,
         runtime=720,
     params:
+        config=CONFIG,
         settings=GRID.settings("autoencoder"),
         state=f"{RESULTS}/models/.autoencoder.state",
     message:
         "Training the autoencoder"
     shell:
-        "python scripts/autoencoder.py --config {input.config} --threads {threads}"
+        "python scripts/autoencoder.py --config {params.config} --threads {threads}"
         " --train {input.train} --val {input.val}"
         " --state {params.state} --output {output.folder} 2>&1 | tee {log}"
 
 
 rule latents:
     input:
-        config=ancient("<results>/config.yaml"),
         autoencoder="<results>/models/autoencoder",
         tileset="<results>/tilesets/real/train",
     output:
@@ -47,11 +46,12 @@ rule latents:
         mem_mb=6000,
         runtime=240,
     params:
+        config=CONFIG,
         settings=GRID.settings("latents"),
     message:
         "Encoding the train tiles into latents"
     shell:
-        "python scripts/latents.py --config {input.config} --threads {threads}"
+        "python scripts/latents.py --config {params.config} --threads {threads}"
         " --autoencoder {input.autoencoder} --tileset {input.tileset} --output {output.folder}"
         " 2>&1 | tee {log}"
 
@@ -71,7 +71,6 @@ rule condition:
 
 rule train:
     input:
-        config=ancient("<results>/config.yaml"),
         condition="<results>/conditions/{condition}.yaml",
         train="<results>/tilesets/real/train",
         latents="<results>/latents",
@@ -91,6 +90,7 @@ rule train:
         mem_mb=6000,
         runtime=1440,
     params:
+        config=CONFIG,
         settings=GRID.settings("train"),
         state=lambda wildcards: (
             f"{RESULTS}/models/{wildcards.condition}/.seed{wildcards.seed}.state"
@@ -99,7 +99,7 @@ rule train:
     message:
         "Training {wildcards.condition}, seed {wildcards.seed}"
     shell:
-        "python scripts/train.py --config {input.config} --threads {threads}"
+        "python scripts/train.py --config {params.config} --threads {threads}"
         " --condition {input.condition} --train {input.train} --latents {input.latents}"
         " {params.clusters} --seed {wildcards.seed}"
         " --state {params.state} --output {output.folder} 2>&1 | tee {log}"
