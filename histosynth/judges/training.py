@@ -34,7 +34,9 @@ def train_network(
     seed: int,
     device: torch.device | str = "cpu",
 ) -> Network:
-    """Train a network from its initial weights; the same arguments give the same network.
+    """Train a network from its initial weights.
+
+    The same arguments give the same network, bit by bit on a CPU; a GPU's sums may differ.
 
     Parameters
     ----------
