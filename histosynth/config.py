@@ -180,6 +180,9 @@ class Condition(Settings):
 
     signals: list[Annotated[SignalSettings, BeforeValidator(_as_signal)]] | None = None
     external: DataPath | None = Field(None, description="A folder of images to score as they are.")
+    guidance_scale: float | None = Field(
+        None, ge=0, description="Instead of the study's: the best one differs between signals."
+    )
 
     @model_validator(mode="after")
     def _one_of(self) -> "Condition":
@@ -357,6 +360,15 @@ class Study(Settings):
     @property
     def label_names(self) -> list[str]:
         return list(self.label.names) if self.label else []
+
+    def sampling_of(self, condition: str) -> SamplingSettings:
+        """How a condition is sampled: as the study says, but for its own guidance."""
+        own = self.conditions[condition].guidance_scale
+        return (
+            self.sampling
+            if own is None
+            else self.sampling.model_copy(update={"guidance_scale": own})
+        )
 
     @classmethod
     def parse(cls, settings: dict[str, Any], *, source: str = "config") -> "Study":

@@ -50,7 +50,7 @@ STAGE_SETTINGS = {
     "latents": [],
     "condition_table": ["sampling.n", "sampling.seed", "clusters", "label"],
     "train": ["generator", "label", "classes", "clusters"],
-    "sample": ["sampling", "label", "classes"],
+    "sample": ["label", "classes"],
     "judge": ["judges", "label", "classes"],
     "fidelity": ["evaluation", "label"],
     "adherence": ["evaluation", "label", "classes"],
@@ -154,6 +154,9 @@ class Grid:
     def encoder_settings(self, name: str) -> str:
         encoder = self.study.encoders.get(name)
         return self.settings("embed", encoder=encoder and encoder.model_dump(mode="json"))
+
+    def sample_settings(self, name: str) -> str:
+        return self.settings("sample", sampling=self.study.sampling_of(name).model_dump())
 
     def condition_yaml(self, name: str) -> str:
         """The variant, fully resolved: an input of its training."""

@@ -50,7 +50,7 @@ rule sample:
         runtime=240,
     params:
         config=CONFIG,
-        settings=GRID.settings("sample"),
+        settings=lambda wildcards: GRID.sample_settings(wildcards.condition),
         clusters=clusters_option,
     message:
         "Sampling {wildcards.condition}, seed {wildcards.seed}"

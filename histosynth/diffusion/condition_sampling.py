@@ -100,7 +100,7 @@ def sample_condition(
     provenance = generator.provenance | {
         "condition": spec.resolved(),
         "seed": seed,
-        "sampling": study.sampling.model_dump(mode="json"),
+        "sampling": study.sampling_of(spec.name).model_dump(mode="json"),
         "test": test.fingerprint,
     }
     classes = test.classes if "maps" in spec.provides else ()
@@ -114,7 +114,7 @@ def sample_condition(
                 generator.whitening,
                 sampling_source(spec, targets.take(shard)),
                 seeds=seeds[shard],
-                settings=study.sampling,
+                settings=study.sampling_of(spec.name),
                 device=generator.device,
             )
             described = [

@@ -87,6 +87,10 @@ def fill(results: Results, condition: str, column: Column, subset: str = "all") 
     absent = _expected_absence(condition, column, wanted)
     if absent:
         return absent
+    if source != condition:
+        shuffled = fill(results, source, column, subset)
+        if shuffled.status != "ok":  # nothing was requested, or scored, that could be shuffled
+            return shuffled
     rows = results.rows
     rows = rows[(rows["condition"] == condition) & (rows["group"] == column.group)]
     # The real arm of the utility columns is one network, trained on real tiles.

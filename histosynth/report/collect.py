@@ -128,6 +128,8 @@ def describe(name: str, condition: Condition) -> ConditionInfo:
         return ConditionInfo(name, f"somebody else’s images ({Path(condition.external).name})")
     signals = condition.signals or []
     words = " + ".join(_signal_words(signal) for signal in signals)
+    if condition.guidance_scale is not None:
+        words += f" (guidance {condition.guidance_scale:g})"
     leaks = any(s.kind == "crop" and s.options.get("source") == "same_image" for s in signals)
     apart = (
         "its crops show pixels of the tile to be made, so it is not ranked with the others"
