@@ -23,6 +23,14 @@ def parser(description: str, *, example: str, study: bool = True) -> argparse.Ar
     return made
 
 
+def evaluation_arguments(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """What every evaluation is told: the condition, its generator seed, where its rows go."""
+    made.add_argument("--condition", required=True, help="name of the condition, or `real`")
+    made.add_argument("--seed", type=int, default=0, help="generator seed (default: 0)")
+    made.add_argument("--output", type=Path, required=True, help="metric rows (JSON)")
+    return made
+
+
 def run(main: Callable[[argparse.Namespace], None], arguments: argparse.ArgumentParser) -> None:
     """Parse, run, and end with one line; bad input ends with its message and status 2."""
     args = arguments.parse_args()

@@ -4,7 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
-from histosynth.scripting import parser, run
+from histosynth.scripting import evaluation_arguments, parser, run
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -15,13 +15,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--real results/demo/tilesets/real/test --judges results/demo/judges "
         "--output results/demo/metrics/map/seed0/adherence.json",
     )
-    made.add_argument("--condition", required=True, help="name of the condition, or `real`")
-    made.add_argument("--seed", type=int, default=0, help="generator seed (default: 0)")
     made.add_argument("--synthetic", type=Path, required=True, help="tile set to score")
     made.add_argument("--real", type=Path, required=True, help="real test tiles")
     made.add_argument("--judges", type=Path, required=True, help="folder of the trained judges")
-    made.add_argument("--output", type=Path, required=True, help="metric rows (JSON)")
-    return made
+    return evaluation_arguments(made)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -38,11 +35,8 @@ def main(args: argparse.Namespace) -> None:
     started = time.monotonic()
     study = Study.load(args.config)
     scored = Scored(study.study, args.condition, args.seed, set_name(args.synthetic), "adherence")
-    parts = []
-    if study.classes:
-        parts.append(("segmenter", adherence.MAP_METRICS, adherence.map_rows))
-    if study.label:
-        parts.append(("classifier", adherence.LABEL_METRICS, adherence.label_rows))
+    parts = [("segmenter", adherence.MAP_METRICS, adherence.map_rows)] * bool(study.classes)
+    parts += [("classifier", adherence.LABEL_METRICS, adherence.label_rows)] * bool(study.label)
     rows = []
     for kind, metrics, score in parts:
         rows += scored.guarded(
@@ -55,8 +49,8 @@ def main(args: argparse.Namespace) -> None:
                 seed=study.evaluation.seed,
             ),
         )
-    seconds = time.monotonic() - started
-    write_rows(args.output, rows, seconds=seconds, versions=software(), protocols=scored.protocols)
+    took = time.monotonic() - started
+    write_rows(args.output, rows, seconds=took, versions=software(), protocols=scored.protocols)
 
 
 if __name__ == "__main__":

@@ -22,13 +22,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     from histosynth.config import Study
+    from histosynth.encoders import features as stored
     from histosynth.encoders import load_encoder
-    from histosynth.encoders.features import (
-        embed_tileset,
-        features_current,
-        features_fingerprint,
-        save_features,
-    )
     from histosynth.errors import InputError
     from histosynth.tilesets import TileSet
 
@@ -45,14 +40,14 @@ def main(args: argparse.Namespace) -> None:
         torch.set_num_threads(args.threads)
     tiles = TileSet.open(args.tileset)
     encoder = load_encoder(args.encoder, settings)
-    fingerprint = features_fingerprint(encoder, tiles)
-    if features_current(args.output, fingerprint):
+    fingerprint = stored.features_fingerprint(encoder, tiles)
+    if stored.features_current(args.output, fingerprint):
         log(f"{args.output} is up to date")
         return
-    features = embed_tileset(
+    features = stored.embed_tileset(
         tiles, encoder, batch_size=settings.batch_size, progress=sys.stderr.isatty()
     )
-    save_features(args.output, features, fingerprint=fingerprint)
+    stored.save_features(args.output, features, fingerprint=fingerprint)
     log(f"{len(features)} tiles, {features.shape[1]} features each")
 
 

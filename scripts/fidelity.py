@@ -4,7 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
-from histosynth.scripting import parser, run
+from histosynth.scripting import evaluation_arguments, parser, run
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -16,8 +16,6 @@ def build_parser() -> argparse.ArgumentParser:
         "test/texture.npy,results/demo/features/synthetic/map/seed0/texture.npy "
         "--output results/demo/metrics/map/seed0/fidelity.json",
     )
-    made.add_argument("--condition", required=True, help="name of the condition, or `real`")
-    made.add_argument("--seed", type=int, default=0, help="generator seed (default: 0)")
     made.add_argument("--synthetic", type=Path, required=True, help="tile set to score")
     made.add_argument("--real", type=Path, required=True, help="real test tiles")
     made.add_argument(
@@ -27,8 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="ENCODER=REAL.npy,SYNTHETIC.npy",
         help="features of both sets, one pair an encoder",
     )
-    made.add_argument("--output", type=Path, required=True, help="metric rows (JSON)")
-    return made
+    return evaluation_arguments(made)
 
 
 def main(args: argparse.Namespace) -> None:

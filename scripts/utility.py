@@ -5,7 +5,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from histosynth.scripting import parser, run
+from histosynth.scripting import evaluation_arguments, parser, run
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -16,13 +16,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--train results/demo/tilesets/real/train --test results/demo/tilesets/real/test "
         "--output results/demo/metrics/map/seed0/utility.json",
     )
-    made.add_argument("--condition", required=True, help="name of the condition, or `real`")
-    made.add_argument("--seed", type=int, default=0, help="generator seed (default: 0)")
     made.add_argument("--synthetic", type=Path, help="tile set to learn from; none for `real`")
     made.add_argument("--train", type=Path, required=True, help="real train tiles")
     made.add_argument("--test", type=Path, required=True, help="real test tiles")
-    made.add_argument("--output", type=Path, required=True, help="metric rows (JSON)")
-    return made
+    return evaluation_arguments(made)
 
 
 def main(args: argparse.Namespace) -> None:
