@@ -52,9 +52,9 @@ STAGE_SETTINGS = {
     "train": ["generator", "label", "classes", "clusters"],
     "sample": ["label", "classes"],
     "judge": ["judges", "label", "classes"],
-    "fidelity": ["evaluation", "label"],
-    "adherence": ["evaluation", "label", "classes"],
-    "utility": ["downstream", "evaluation", "label", "classes"],
+    "fidelity": ["evaluation", "sampling.n", "label"],
+    "adherence": ["evaluation.seed", "label", "classes"],
+    "utility": ["downstream", "evaluation.seed", "sampling.n", "label", "classes"],
     "report": [],
 }
 

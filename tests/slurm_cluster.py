@@ -1,8 +1,10 @@
 """A real one-machine Slurm for the tests: a cpu and a gpu partition, and two pretend GPUs.
 
-Everything lies in one folder and speaks on free ports of the loopback address, so a Slurm that the
-machine already runs is left alone. The GPUs are device files that carry nothing: they let Slurm
-count and reserve, which is what the tests look at. Needs root and Debian's slurm-wlm and munge.
+Everything lies in one folder and speaks on free ports of the loopback address; only links in
+/etc/slurm stand outside it while it runs, since a job's own `srun` looks there. A machine that has
+a Slurm configuration of its own is left alone. The GPUs are device files that carry nothing: they
+let Slurm count and reserve, which is what the tests look at. Needs root and Debian's slurm-wlm and
+munge.
 """
 
 import contextlib
@@ -14,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+LINK = Path("/etc/slurm/slurm.conf")
 NEEDED = ("slurmctld", "slurmd", "sbatch", "munged", "mungekey")
 SEARCH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 
@@ -54,6 +57,8 @@ def why_unavailable() -> str | None:
     absent = [name for name in NEEDED if shutil.which(name, path=SEARCH) is None]
     if absent:
         return f"no {', '.join(absent)} (Debian: apt-get install slurm-wlm munge)"
+    if LINK.exists() and not LINK.is_symlink():
+        return f"this machine has a Slurm of its own ({LINK}), which tests leave alone"
     return None if os.geteuid() == 0 else "starting a test Slurm needs root"
 
 
@@ -74,6 +79,11 @@ def running(state: Path) -> Iterator[dict[str, str]]:
     (state / "slurm.conf").write_text(CONF.format(**settings))
     gres = f"AutoDetect=off\nNodeName={settings['host']} Name=gpu File=/dev/tty[1-2]\n"
     (state / "gres.conf").write_text(gres)
+    for name in (LINK.name, "gres.conf"):
+        link = LINK.with_name(name)
+        link.parent.mkdir(exist_ok=True)
+        link.unlink(missing_ok=True)  # of a run that was killed
+        link.symlink_to(state / name)
     environment = {**os.environ, "SLURM_CONF": str(state / "slurm.conf"), "PATH": SEARCH}
     _start_munge(environment)
     try:
@@ -82,6 +92,8 @@ def running(state: Path) -> Iterator[dict[str, str]]:
         _wait_until_idle(environment, state, str(settings["host"]))
         yield environment
     finally:
+        for name in (LINK.name, "gres.conf"):
+            LINK.with_name(name).unlink(missing_ok=True)
         for name in ("slurmd", "slurmctld"):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):
                 os.kill(int((state / f"{name}.pid").read_text()), 15)
