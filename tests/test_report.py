@@ -337,6 +337,20 @@ def test_a_failed_seed_is_told_beside_the_mean_of_the_others(tmp_path):
     assert "seed 1: failed: no disk" in Page(render(results)).text
 
 
+def test_a_shuffled_row_is_absent_for_the_reason_its_condition_is(tmp_path):
+    told = "the set has no maps: the condition does not request any"
+    rows = [
+        row("label", "adherence", "map_iou_ratio", None, status="not_applicable", reason=told),
+        row("label", "adherence", "label_accuracy_ratio", 0.8),
+        row("label~shuffled", "adherence", "label_accuracy_ratio", 0.5),
+    ]
+    made = study(conditions={"label": {"signals": ["label"]}})
+    results = collect(folder_of(tmp_path, made, rows))
+    found = fill(results, "label~shuffled", Column("adherence", "map_iou_ratio"))
+    assert (found.status, found.reason) == ("not_applicable", told)
+    assert fill(results, "label~shuffled", Column("adherence", "label_accuracy_ratio")).value == 0.5
+
+
 def test_utility_is_the_difference_to_real_and_only_within_one_protocol(tmp_path):
     column = Column("utility", "downstream_iou", arm="synthetic", minus_real=True)
     for protocol, difference in (("p1", -0.2), ("p2", None)):
