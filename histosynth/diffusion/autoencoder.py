@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from histosynth.files import atomic_folder
 if TYPE_CHECKING:
     from histosynth.config import AutoencoderSettings
 
-Autoencoder = AutoencoderKL | AutoencoderTiny
+Autoencoder: TypeAlias = AutoencoderKL | AutoencoderTiny
 CLASSES: dict[str, type[Autoencoder]] = {
     "AutoencoderKL": AutoencoderKL,
     "AutoencoderTiny": AutoencoderTiny,
@@ -190,7 +190,7 @@ def to_image_range(batch: torch.Tensor) -> np.ndarray:
 
 @torch.inference_mode()
 def encode(
-    autoencoder: Autoencoder, images: Sequence[np.ndarray], *, batch_size: int = 32
+    autoencoder: Autoencoder, images: Sequence[np.ndarray] | np.ndarray, *, batch_size: int = 32
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each image's latent, unscaled.
 

@@ -41,7 +41,8 @@ def upsample(coarse: np.ndarray, shape: tuple[int, int], *, cell_px: float) -> n
 
 def coarse_shape(shape: tuple[int, int], *, cell_px: float) -> tuple[int, int]:
     """Nodes needed for a grid of ``cell_px`` pixels to span ``shape``, two at the least."""
-    return tuple(max(2, int(np.ceil(length / cell_px)) + 1) for length in shape)
+    rows, columns = (max(2, int(np.ceil(length / cell_px)) + 1) for length in shape)
+    return rows, columns
 
 
 def smooth_noise(
