@@ -503,6 +503,17 @@ def test_crop_planes_become_the_very_pixels_and_nothing_elsewhere():
     assert image[..., 3].sum() == 255 * 64
 
 
+@pytest.mark.parametrize("name", ["map", "label_map_crop_same", "a_name_longer_than_anybody_needs"])
+def test_a_plot_makes_room_for_its_longest_label(name):
+    dots = [figures.Dot(label=n, value=1.0, low=0.5, high=1.5, color=0) for n in ("map", name)]
+    svg = str(figures.dot_plot("title", dots, []))
+    shown = re.findall(r'<text x="([\d.]+)" y="[\d.]+" text-anchor="end" class="row">(.*?)<', svg)
+    assert len(shown) == 2
+    for x, label in shown:
+        assert float(x) >= 7 * len(label)  # DejaVu Sans at 12 px: 7 a letter at the most
+        assert float(x) < figures.WIDTH / 2
+
+
 @pytest.mark.parametrize("low, high", [(0, 1), (-0.3, 0.02), (12.5, 913), (1e-5, 3e-5)])
 def test_ticks_are_round_and_lie_within_the_axis(low, high):
     marks = figures.ticks(low, high)

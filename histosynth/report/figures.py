@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+CHARACTER = 7.2  # widest that a sans-serif sets a label's letters, in user units
+LONGEST = 22  # characters of a label
 WIDTH = 380  # user units; shown at about one CSS pixel each, so text keeps its size
 ROW = 22
 COLORS = 8
@@ -129,9 +131,15 @@ def _line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
     return f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" class="{css}"/>'
 
 
+def _short(label: str) -> str:
+    """A label that leaves the plot more than half of its width."""
+    return label if len(label) <= LONGEST else label[: LONGEST - 1] + "…"
+
+
 def dot_plot(title: str, dots: Sequence[Dot], references: Sequence[Reference]) -> Markup:
     """Conditions down the side, a dot with its interval each, reference lines across."""
-    left, right, top = 118, 12, 6
+    labels = [_short(dot.label) for dot in dots]
+    left, right, top = 18 + CHARACTER * max(map(len, labels), default=0), 12, 6
     height = top + ROW * max(len(dots), 1) + 24
     values = [v for d in dots for v in (d.value, d.low, d.high, *d.seeds)]
     scale = _Scale([*values, *(r.value for r in references)], left, WIDTH - right)
@@ -144,9 +152,9 @@ def dot_plot(title: str, dots: Sequence[Dot], references: Sequence[Reference]) -
     for reference in references:
         x = scale(reference.value)
         parts.append(_line(x, top, x, bottom, f"reference {reference.style}"))
-    for i, dot in enumerate(dots):
+    for i, (dot, label) in enumerate(zip(dots, labels, strict=True)):
         y = top + ROW * (i + 0.5)
-        parts.append(_text(left - 10, y + 4, dot.label, css="row", anchor="end"))
+        parts.append(_text(left - 10, y + 4, label, css="row", anchor="end"))
         color = f"s{dot.color % COLORS}"
         if dot.status != "ok":
             parts.append(_text(left, y + 4, dot.status, css="absent"))
