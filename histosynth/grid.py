@@ -11,9 +11,10 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from histosynth.conditions.spec import ConditionSpec
-from histosynth.config import Condition, Study
+from histosynth.config import Study
 from histosynth.files import atomic_file
 from histosynth.preflight import check_study
+from histosynth.settings import Condition
 
 GROUPS = ("fidelity", "adherence", "utility")
 

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from histosynth.conditions import check_conditions
-from histosynth.config import NetworkTraining, Study
+from histosynth.config import Study
 from histosynth.encoders import known_encoders
 from histosynth.errors import InputError
+from histosynth.settings import NetworkTraining
 
 
 def check_study(study: Study) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from histosynth.config import NetworkTraining
+from histosynth.settings import NetworkTraining
 from histosynth.tilesets import TileSet, TileSetWriter
 
 SIZE = 32

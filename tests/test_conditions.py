@@ -23,8 +23,9 @@ from histosynth.conditions.table import (
     read_condition_table,
     table_targets,
 )
-from histosynth.config import SamplingSettings, Study
+from histosynth.config import Study
 from histosynth.errors import InputError
+from histosynth.settings import SamplingSettings
 from histosynth.tilesets import TileSet, TileSetWriter
 
 SIZE = 32

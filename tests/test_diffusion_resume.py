@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from histosynth.config import AutoencoderSettings, GeneratorSettings
 from histosynth.diffusion.autoencoder import build_autoencoder, train_autoencoder
 from histosynth.diffusion.latents import write_latents
 from histosynth.diffusion.network import ConditionBatch, SignalsSpec
 from histosynth.diffusion.train import train_generator
 from histosynth.errors import InputError
+from histosynth.settings import AutoencoderSettings, GeneratorSettings
 
 STEPS = 60
 AUTOENCODER = AutoencoderSettings(channels=[8, 8, 8], latent_channels=2, crop=16, batch_size=2)

@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from histosynth.config import AutoencoderSettings, GeneratorSettings, SamplingSettings
 from histosynth.diffusion.autoencoder import build_autoencoder
 from histosynth.diffusion.latents import LatentCache, Whitening
 from histosynth.diffusion.network import ConditionBatch, SignalsSpec, build_network
 from histosynth.diffusion.sample import sample_images, sample_latents, seeded_noise
 from histosynth.diffusion.train import load_network, save_network, train_generator
 from histosynth.errors import InputError
+from histosynth.settings import AutoencoderSettings, GeneratorSettings, SamplingSettings
 
 SETTINGS = GeneratorSettings(
     channels=[16, 32], token_width=16, plane_width=4, steps=150, batch_size=16, learning_rate=3e-3

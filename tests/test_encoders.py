@@ -10,7 +10,6 @@ import torchvision
 from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter
 
-from histosynth.config import EncoderSettings
 from histosynth.encoders import known_encoders, load_encoder, register_encoder
 from histosynth.encoders.features import (
     embed_tileset,
@@ -21,6 +20,7 @@ from histosynth.encoders.features import (
 )
 from histosynth.errors import InputError
 from histosynth.metrics import frechet_distance
+from histosynth.settings import EncoderSettings
 
 DEPENDS_ON = ("model", "weights", "transform", "dtype")
 

@@ -13,7 +13,6 @@ from conftest import ROOT
 from shapes import CLASSES, CLASSIFIER, LABELS, SEGMENTER, write_shapes
 from sklearn.metrics import accuracy_score, jaccard_score, roc_auc_score
 
-from histosynth.config import Downstream, Evaluation
 from histosynth.errors import InputError
 from histosynth.evaluations.adherence import label_rows, map_rows
 from histosynth.evaluations.auc import label_auc, macro_auc
@@ -27,6 +26,7 @@ from histosynth.judges.judge import Judge, load_judge, save_judge
 from histosynth.judges.targets import targets_of
 from histosynth.judges.training import train_network
 from histosynth.metrics import frechet_distance, kernel_distance, prdc
+from histosynth.settings import Downstream, Evaluation
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -5,7 +5,6 @@ import pytest
 import torch
 from shapes import CLASSES, CLASSIFIER, LABELS, SEGMENTER, write_shapes
 
-from histosynth.config import NetworkTraining
 from histosynth.errors import InputError
 from histosynth.judges.judge import load_judge, save_judge
 from histosynth.judges.networks import build_network
@@ -13,6 +12,7 @@ from histosynth.judges.predict import predict_labels, predict_maps
 from histosynth.judges.targets import targets_of
 from histosynth.judges.training import _augment, _batch_rows, train_network
 from histosynth.metrics import confusion_matrix, mean_iou
+from histosynth.settings import NetworkTraining
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -10,8 +10,9 @@ from PIL import Image
 from scipy.stats import entropy
 from slide_files import TILE, damage_tile, tissue, write_slide
 
-from histosynth.config import Label, Study, Tiling, TissueClass
+from histosynth.config import Study
 from histosynth.errors import InputError
+from histosynth.settings import Label, Tiling, TissueClass
 from histosynth.slides.annotations import Mask, class_fractions, downsample_classes
 from histosynth.slides.chunks import gather_splits, tile_chunk
 from histosynth.slides.tiling import (

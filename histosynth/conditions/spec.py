@@ -9,8 +9,8 @@ import numpy as np
 import yaml
 
 from histosynth.conditions.signal import Signal, get_signal
-from histosynth.config import SignalSettings
 from histosynth.errors import InputError
+from histosynth.settings import SignalSettings
 
 if TYPE_CHECKING:
     from histosynth.conditions.targets import Targets

@@ -24,7 +24,7 @@ from histosynth.errors import InputError
 from histosynth.files import atomic_folder
 
 if TYPE_CHECKING:
-    from histosynth.config import AutoencoderSettings
+    from histosynth.settings import AutoencoderSettings
 
 Autoencoder: TypeAlias = AutoencoderKL | AutoencoderTiny
 CLASSES: dict[str, type[Autoencoder]] = {

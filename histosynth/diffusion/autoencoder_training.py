@@ -22,7 +22,7 @@ from histosynth.tilesets import TileSet
 if TYPE_CHECKING:
     import torch
 
-    from histosynth.config import AutoencoderSettings
+    from histosynth.settings import AutoencoderSettings
 
 
 def make_autoencoder(

@@ -18,7 +18,7 @@ from torch import nn
 from histosynth.errors import InputError
 
 if TYPE_CHECKING:
-    from histosynth.config import GeneratorSettings
+    from histosynth.settings import GeneratorSettings
 
 HEAD_WIDTH = 32
 

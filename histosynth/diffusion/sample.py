@@ -16,7 +16,7 @@ from histosynth.diffusion.latents import Whitening
 from histosynth.diffusion.network import ConditionBatch, ConditionedNetwork
 
 if TYPE_CHECKING:
-    from histosynth.config import SamplingSettings
+    from histosynth.settings import SamplingSettings
 
 
 def seeded_noise(seeds: np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:

@@ -30,7 +30,7 @@ from histosynth.errors import InputError
 from histosynth.files import atomic_file
 
 if TYPE_CHECKING:
-    from histosynth.config import GeneratorSettings
+    from histosynth.settings import GeneratorSettings
 
 # rows (b,), flips (b,) as in latents.FLIPS, and a seed for what a signal draws at random
 ConditionSource = Callable[[np.ndarray, np.ndarray, int], ConditionBatch]
@@ -199,7 +199,7 @@ def load_network(
     InputError
         The file is missing or was not written by `save_network`.
     """
-    from histosynth.config import GeneratorSettings
+    from histosynth.settings import GeneratorSettings
 
     if not Path(path).is_file():
         raise InputError(f"{path}: no such weights; train the condition first")

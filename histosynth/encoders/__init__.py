@@ -19,7 +19,7 @@ import numpy as np
 from histosynth.errors import InputError
 
 if TYPE_CHECKING:
-    from histosynth.config import EncoderSettings
+    from histosynth.settings import EncoderSettings
 
 __all__ = ["Encoder", "known_encoders", "load_encoder", "register_encoder"]
 

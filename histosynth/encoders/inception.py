@@ -19,7 +19,7 @@ from histosynth.encoders.network import NetworkEncoder
 from histosynth.errors import InputError
 
 if TYPE_CHECKING:
-    from histosynth.config import EncoderSettings
+    from histosynth.settings import EncoderSettings
 
 
 @register_encoder("inception")

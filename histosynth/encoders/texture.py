@@ -27,7 +27,7 @@ from histosynth.encoders import register_encoder
 from histosynth.encoders.pixels import check_images, resize
 
 if TYPE_CHECKING:
-    from histosynth.config import EncoderSettings
+    from histosynth.settings import EncoderSettings
 
 # Raise when a change of this file changes any feature: it is part of the fingerprint.
 _VERSION = 1

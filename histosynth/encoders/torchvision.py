@@ -17,7 +17,7 @@ from histosynth.encoders.network import NetworkEncoder, load_weights, read_weigh
 from histosynth.errors import InputError
 
 if TYPE_CHECKING:
-    from histosynth.config import EncoderSettings
+    from histosynth.settings import EncoderSettings
 
 
 @register_encoder("torchvision")

@@ -15,7 +15,7 @@ from histosynth.judges.training import train_network
 from histosynth.metrics import Interval, cluster_bootstrap, mean_iou, sum_by_group, tile_confusions
 
 if TYPE_CHECKING:
-    from histosynth.config import NetworkTraining
+    from histosynth.settings import NetworkTraining
     from histosynth.tilesets import TileSet
 
 Marks = dict[str, Callable[[np.ndarray], np.ndarray]]

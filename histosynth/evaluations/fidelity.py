@@ -22,7 +22,8 @@ from histosynth.tilesets import TileSet
 if TYPE_CHECKING:
     import pandas as pd
 
-    from histosynth.config import Evaluation, Study
+    from histosynth.config import Study
+    from histosynth.settings import Evaluation
 
 DISTANCES = ("frechet_distance", "kernel_distance")
 NEIGHBOUR_SCORES = ("precision", "recall", "density", "coverage")

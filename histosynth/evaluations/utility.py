@@ -28,7 +28,8 @@ from histosynth.judges.targets import targets_of
 from histosynth.tilesets import TileSet
 
 if TYPE_CHECKING:
-    from histosynth.config import Downstream, NetworkTraining, Study
+    from histosynth.config import Study
+    from histosynth.settings import Downstream, NetworkTraining
 
 METRICS: dict[Task, str] = {
     "segmentation": "downstream_iou",

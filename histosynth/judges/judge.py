@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from histosynth.config import NetworkTraining
 from histosynth.device import versions
 from histosynth.errors import InputError
 from histosynth.files import atomic_folder, read_json, sha256_file, short_hash, write_json
@@ -21,6 +20,7 @@ from histosynth.judges.targets import targets_of
 from histosynth.judges.training import train_network
 from histosynth.metrics import confusion_matrix, mean_iou
 from histosynth.scripting import log
+from histosynth.settings import NetworkTraining
 
 if TYPE_CHECKING:
     from histosynth.config import Study

@@ -13,7 +13,7 @@ from torch import nn
 from histosynth.errors import InputError
 
 if TYPE_CHECKING:
-    from histosynth.config import NetworkTraining
+    from histosynth.settings import NetworkTraining
 
 Task = Literal["segmentation", "classification"]
 

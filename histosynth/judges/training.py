@@ -17,7 +17,7 @@ from histosynth.judges.networks import Network, Task, build_network
 from histosynth.tilesets import UNLABELLED
 
 if TYPE_CHECKING:
-    from histosynth.config import NetworkTraining
+    from histosynth.settings import NetworkTraining
 
 _WARM_UP = 0.2  # share of the steps in which the learning rate rises
 _STAIN = 0.15  # spread of the stains' strength and colour balance

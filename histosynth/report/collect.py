@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from histosynth.config import Condition, SignalSettings, Study
+from histosynth.config import Study
 from histosynth.errors import InputError
 from histosynth.files import short_hash
 from histosynth.report.stages import (
@@ -25,6 +25,7 @@ from histosynth.report.stages import (
     tiling,
     trainings,
 )
+from histosynth.settings import Condition, SignalSettings
 
 ROW_COLUMNS = (
     "study condition seed set encoder group metric subset arm value ci_low ci_high se n_real "

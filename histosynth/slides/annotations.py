@@ -14,8 +14,8 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from histosynth.config import TissueClass
 from histosynth.errors import InputError
+from histosynth.settings import TissueClass
 from histosynth.tilesets import UNLABELLED
 
 _NO_CLASS = 254  # marks a mask value that no class claims; never leaves this module

@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from histosynth.config import ImageMaskCohort, Study
+from histosynth.config import Study
 from histosynth.errors import InputError
+from histosynth.settings import ImageMaskCohort
 from histosynth.slides.splits import assign_splits
 
 COHORT_COLUMNS = "slide_id patient_id site split image annotation label mpp".split()

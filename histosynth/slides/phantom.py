@@ -38,7 +38,7 @@ from histosynth.slides.phantom_texture import (
 from histosynth.slides.phantom_tiff import write_mask, write_pyramid
 
 if TYPE_CHECKING:
-    from histosynth.config import PhantomCohort
+    from histosynth.settings import PhantomCohort
 
 PHANTOM_CLASSES = ("background", "stroma", "gland", "tumour", "lymphocytes", "fat")
 

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from histosynth.config import ImageMaskCohort, Study
+from histosynth.config import Study
 from histosynth.errors import InputError
+from histosynth.settings import ImageMaskCohort
 from histosynth.slides.annotations import (
     Mask,
     class_fractions,

@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 import pandas as pd
 
-from histosynth.config import Label, Tiling
+from histosynth.settings import Label, Tiling
 
 LITTLE_TISSUE, ONE_CLASS, OVER_CAP, UNREADABLE = (
     "little_tissue",
