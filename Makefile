@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 
-.PHONY: setup demo test lint bench soak clean
+.PHONY: setup demo test lint bench clean
 
 setup: .venv/.installed
 
@@ -36,9 +36,6 @@ lint: setup
 
 bench: setup
 	@for script in bench/*.py; do $(BIN)/python $$script --quick || exit 1; done
-
-soak: setup
-	@$(RUN) pytest -m soak
 
 clean:
 	rm -rf results reports/*/ .snakemake .pytest_cache .ruff_cache .mypy_cache

@@ -9,9 +9,8 @@ min_version("9.19")
 
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
-shell.prefix(
-    f"export PYTHONPATH={ROOT} TQDM_MININTERVAL=10; "
-)  # every script imports this checkout
+# A prefix replaces Snakemake's own, so strict mode is said again; scripts import this checkout.
+shell.prefix(f"set -euo pipefail; export PYTHONPATH={ROOT} TQDM_MININTERVAL=10; ")
 
 from histosynth.grid import Grid
 

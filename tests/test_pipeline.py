@@ -236,3 +236,21 @@ def test_snakemake_report_archives_the_page_and_the_scores(run):
     arguments = ["--profile", "profiles/local", "--configfile", "micro.yaml"]
     snakemake(run.folder, *arguments, "--report", "archive.zip")
     assert (run.folder / "archive.zip").stat().st_size > 10_000
+
+
+def test_a_failing_job_is_told_as_such_and_leaves_a_report_that_says_so(run, tmp_path):
+    """The last test here: it leaves a partial report behind."""
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.png").write_text("no image")
+
+    def add(study):
+        study["conditions"]["broken"] = {"external": str(tmp_path / "broken")}
+
+    configfile = changed_study(run, "broken.yaml", add)
+    arguments = ["--profile", "profiles/local", "--configfile", configfile]
+    done = snakemake(run.folder, *arguments, check=False)
+    told = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "Error in rule external" in told and "cannot identify image file" in told
+    page = (run.folder / "reports" / "micro" / "index.html").read_text()
+    assert "broken" in page and "no result file" in page and "label_cluster" in page
