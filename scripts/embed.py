@@ -1,7 +1,6 @@
 """Embed every tile of a set with one of the study's encoders."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from histosynth.scripting import log, parser, run
@@ -44,9 +43,7 @@ def main(args: argparse.Namespace) -> None:
     if stored.features_current(args.output, fingerprint):
         log(f"{args.output} is up to date")
         return
-    features = stored.embed_tileset(
-        tiles, encoder, batch_size=settings.batch_size, progress=sys.stderr.isatty()
-    )
+    features = stored.embed_tileset(tiles, encoder, batch_size=settings.batch_size, progress=True)
     stored.save_features(args.output, features, fingerprint=fingerprint)
     log(f"{len(features)} tiles, {features.shape[1]} features each")
 

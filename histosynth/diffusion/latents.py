@@ -148,7 +148,7 @@ def write_latents(
             np.lib.format.open_memmap(partial / f"{name}.npy", "w+", np.float16, shape)
             for name in ("mean", "std")
         ]
-        for start in tqdm(range(0, len(images), batch_size), desc="latents", disable=None):
+        for start in tqdm(range(0, len(images), batch_size), desc="latents"):
             rows = range(start, min(start + batch_size, len(images)))
             chunk = np.stack([images[i] for i in rows])
             for index in range(len(FLIPS)):

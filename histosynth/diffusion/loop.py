@@ -86,7 +86,7 @@ def train_loop(
             "ema": ema.parameters,
         }
 
-    progress = tqdm(total=steps, initial=step, desc=name, disable=None)
+    progress = tqdm(total=steps, initial=step, desc=name)
     with state.catching_signals(), progress:
         while step < steps:
             rate = learning_rate(step, peak=peak_rate, steps=steps, warmup_steps=warmup_steps)

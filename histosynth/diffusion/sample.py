@@ -97,7 +97,7 @@ def sample_images(
     network = network.to(device).eval()
     autoencoder = autoencoder.to(device)
     images = []
-    for start in tqdm(range(0, len(seeds), settings.batch_size), desc="sample", disable=None):
+    for start in tqdm(range(0, len(seeds), settings.batch_size), desc="sample"):
         rows = np.arange(start, min(start + settings.batch_size, len(seeds)))
         latents = sample_latents(
             network,

@@ -65,7 +65,7 @@ def train_network(
             network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         network.train()
-        for step in tqdm(range(settings.steps), desc=task, disable=None, leave=False):
+        for step in tqdm(range(settings.steps), desc=task, leave=False):
             rng = np.random.default_rng([seed, step])
             torch.manual_seed(int(rng.integers(2**63)))  # dropout
             for group in optimizer.param_groups:
