@@ -12,7 +12,7 @@ from tqdm import tqdm
 from histosynth.errors import InputError
 from histosynth.slides.annotations import class_fractions, downsample_classes, read_mask
 from histosynth.slides.cohorts import read_table
-from histosynth.slides.readers import RESIZE_FILTER, on_white
+from histosynth.slides.readers import RESIZE_FILTER, read_image
 from histosynth.slides.tiling import class_entropy
 from histosynth.tilesets import UNLABELLED, TileSet, TileSetWriter
 
@@ -141,11 +141,7 @@ def _check_sizes(files: list[Path], folder: Path, size: int | None) -> None:
 
 def _load(path: Path) -> Image.Image:
     try:
-        with Image.open(path) as image:
-            image.load()
-            if image.mode.startswith(("I", "F")):
-                raise ValueError(f"pixels of mode {image.mode}, expected 8 bits a channel")
-            return on_white(image)
+        return read_image(path)
     except Exception as error:
         raise InputError(
             f"image {path} cannot be read: {error}; copy it again or remove it"

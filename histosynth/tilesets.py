@@ -36,7 +36,6 @@ SHARD_BYTES = 256 * 2**20
 COLUMNS = (
     "tile_id slide_id patient_id site split label x y size mpp tissue entropy accepted reason"
 ).split()
-SYNTHETIC_COLUMNS = "condition seed source_tile_id crop_tile_ids cluster".split()
 _TILE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]*\Z")  # a dot would end a WebDataset key
 
 

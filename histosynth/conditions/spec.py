@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from histosynth.conditions.targets import Targets
     from histosynth.config import Study
 
-EVALUATION_NEEDS = ("maps", "labels", "clusters")
-
 
 @dataclass(frozen=True)
 class ConditionSpec:

@@ -242,6 +242,21 @@ def _number(text: str | None) -> float:
     return value if math.isfinite(value) and value > 0 else 0.0
 
 
+def read_image(path: str | Path) -> Image.Image:
+    """A ready-made image as RGB, wholly decoded.
+
+    Raises
+    ------
+    OSError, ValueError
+        It cannot be decoded, or has more than 8 bits a channel.
+    """
+    with Image.open(path) as image:
+        image.load()
+        if image.mode.startswith(("I", "F")):
+            raise ValueError(f"pixels of mode {image.mode}, expected 8 bits a channel")
+        return on_white(image)
+
+
 def on_white(image: Image.Image) -> Image.Image:
     """An RGB copy of an image of any 8-bit mode, transparency blended on white."""
     if image.mode in ("P", "PA", "LA"):

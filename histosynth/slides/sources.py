@@ -16,7 +16,7 @@ from histosynth.slides.annotations import (
     read_mask,
     to_classes,
 )
-from histosynth.slides.readers import Slide, on_white, open_slide
+from histosynth.slides.readers import Slide, open_slide, read_image
 from histosynth.slides.tiling import grid_positions
 from histosynth.slides.tissue import TISSUE_MPP, box_means, find_tissue
 from histosynth.tilesets import UNLABELLED
@@ -143,11 +143,7 @@ class ImageSource:
     @staticmethod
     def _read_image(row: pd.Series) -> Image.Image:
         try:
-            with Image.open(row["image"]) as image:
-                image.load()
-                if image.mode.startswith(("I", "F")):
-                    raise ValueError(f"pixels of mode {image.mode}, expected 8 bits a channel")
-                return on_white(image)
+            return read_image(row["image"])
         except Exception as error:
             raise InputError(
                 f"slide {row['slide_id']}: image {row['image']} cannot be read: {error}; copy it "
