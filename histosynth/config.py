@@ -12,26 +12,21 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from histosynth.cohort_settings import Cohort, Label, Split, Tiling, TissueClass
 from histosynth.config_errors import explain
 from histosynth.errors import InputError
 from histosynth.settings import (
     AutoencoderSettings,
     Clusters,
-    Cohort,
     Condition,
     Downstream,
     EncoderSettings,
     Evaluation,
     GeneratorSettings,
     Judges,
-    Label,
-    Name,
     SamplingSettings,
-    Settings,
-    Split,
-    Tiling,
-    TissueClass,
 )
+from histosynth.settings_base import Name, Settings
 
 RESERVED_CONDITIONS = ("real", "autoencoder")  # reference rows of every report
 

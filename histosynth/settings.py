@@ -1,126 +1,14 @@
-"""The sections of a study: cohort, tiles, conditions, networks, scores.
+"""The sections of a study: conditions, networks, scores; cohort_settings.py has the slides' part.
 
 Each is a Pydantic model whose fields carry the defaults, the bounds and the words of the schema;
 `histosynth.config.Study` puts them together and checks them against each other.
 """
 
-import os
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from histosynth.config_errors import NAME_PATTERN
-
-Name = Annotated[
-    str,
-    Field(pattern=NAME_PATTERN, description="Letters, digits and underscores: it becomes a path."),
-]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-def _expand_path(value: Any) -> Any:
-    """Expand `~` and `${NAME}`; HISTOSYNTH_DATA defaults to the shared data beside the checkout."""
-    if not isinstance(value, str):
-        return value
-    os.environ.setdefault("HISTOSYNTH_DATA", "../shared/data")
-    expanded = os.path.expanduser(os.path.expandvars(value))
-    if "${" in expanded:
-        raise ValueError(f"{value!r} names an environment variable that is not set")
-    return expanded
-
-
-DataPath = Annotated[str, BeforeValidator(_expand_path)]
-
-
-class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TissueClass(Settings):
-    """One tissue class of the maps; its index in the list is its value in a tile's map."""
-
-    name: Name
-    values: list[int] = Field(min_length=1, description="Pixel values in the annotation masks.")
-    color: str = Field("#888888", pattern=r"^#[0-9A-Fa-f]{6}$")
-
-
-class PhantomCohort(Settings):
-    """Procedural H&E slides with exact masks: the embedded default."""
-
-    kind: Literal["phantom"] = "phantom"
-    patients: int = Field(16, ge=3)
-    sites: int = Field(2, ge=1)
-    slides_per_patient: int = Field(1, ge=1)
-    width: int = Field(2048, ge=256, description="Level-0 pixels.")
-    height: int = Field(1536, ge=256, description="Level-0 pixels.")
-    mpp: float = Field(1.0, gt=0, description="Micrometres a level-0 pixel.")
-    difficulty: Fraction = 0.5
-    seed: int = 0
-
-
-class TableCohort(Settings):
-    """Slides listed in a CSV, TSV or Parquet table.
-
-    Columns: slide_id, patient_id, image, and optionally annotation, label, site, split, mpp.
-    Relative paths start at the table's folder.
-    """
-
-    kind: Literal["table"]
-    table: DataPath
-    mpp: float | None = Field(None, gt=0, description="For slides that carry no mpp themselves.")
-
-
-class ImageMaskCohort(Settings):
-    """Ready-made tiles: images with masks of the same size, listed in a CSV."""
-
-    kind: Literal["image_mask"]
-    index: DataPath
-    columns: dict[str, str] = Field(
-        default_factory=dict,
-        description="Our column name -> the CSV's: image, mask, patient_id, label, site, split.",
-    )
-    mask_threshold: int | None = Field(
-        None, description="Grey masks: values above it become 1, the others 0."
-    )
-    mpp: float | None = Field(None, gt=0)
-
-
-Cohort = Annotated[PhantomCohort | TableCohort | ImageMaskCohort, Field(discriminator="kind")]
-
-
-class Label(Settings):
-    """Where a tile's label comes from: the cohort's `label` column, or its class fractions."""
-
-    source: Literal["column", "class_fraction"] = "column"
-    names: list[str] = Field(min_length=2, description="All labels, in the order of their index.")
-    classes: list[str] = Field(
-        default_factory=list,
-        description="class_fraction: tiles with at least `threshold` of these get the last label.",
-    )
-    threshold: Fraction = 0.1
-
-
-class Tiling(Settings):
-    size: int = Field(64, ge=16, description="Tile side in pixels.")
-    mpp: float | None = Field(2.0, gt=0, description="Requested micrometres a pixel.")
-    stride: int | None = Field(None, ge=1, description="In tile pixels; default: the tile size.")
-    min_tissue: Fraction = Field(0.5, description="Smallest share of tissue in a tile kept.")
-    heterogeneity: tuple[Fraction, Fraction] | None = Field(
-        (0.2, 0.8),
-        description="Keep a tile only where at least two classes each cover a share within this.",
-    )
-    max_tiles_per_slide: int | None = Field(None, ge=1, description="A seeded random subset.")
-    chunks: int = Field(2, ge=1, description="Slides are tiled in this many jobs.")
-    seed: int = 0
-
-
-class Split(Settings):
-    """Patient-level split; a `split` column of the cohort wins over the fractions."""
-
-    train: float = Field(0.6, gt=0)
-    val: float = Field(0.15, gt=0)
-    test: float = Field(0.25, gt=0)
-    seed: int = 0
+from histosynth.settings_base import DataPath, Fraction, Settings
 
 
 class EncoderSettings(Settings):
@@ -137,11 +25,19 @@ class EncoderSettings(Settings):
     batch_size: int = Field(64, ge=1)
 
 
+class PromptBalance(Settings):
+    """Train on as many tiles of every label and cluster, as Osorio et al. (arXiv 2312.09792)."""
+
+    step: int = Field(5000, ge=1, description="The subset's size is a multiple of this.")
+    min_prompts: int = Field(10, ge=1, description="At least this many clusters a label survive.")
+
+
 class Clusters(Settings):
     """K-means morphology types, fitted on train tiles only."""
 
     encoder: str
     k: int = Field(8, ge=2)
+    balance: PromptBalance | None = None
     seed: int = 0
 
 

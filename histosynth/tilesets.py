@@ -34,7 +34,8 @@ VERSION = 1
 UNLABELLED = 255  # a map pixel that belongs to no class
 SHARD_BYTES = 256 * 2**20
 COLUMNS = (
-    "tile_id slide_id patient_id site split label x y size mpp tissue entropy accepted reason"
+    "tile_id slide_id patient_id site split label x y size mpp mpp_source tissue entropy "
+    "accepted reason"
 ).split()
 _TILE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]*\Z")  # a dot would end a WebDataset key
 

@@ -16,10 +16,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
+    from histosynth.cohort_settings import PhantomCohort
     from histosynth.config import Study
     from histosynth.errors import InputError
     from histosynth.files import atomic_folder
-    from histosynth.settings import PhantomCohort
     from histosynth.slides.phantom import write_phantom_cohort
 
     study = Study.load(args.config)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from histosynth.cohort_settings import Split
 from histosynth.errors import InputError
-from histosynth.settings import Split
 from histosynth.slides.splits import SPLITS, assign_splits, split_sizes
 
 

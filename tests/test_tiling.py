@@ -10,9 +10,9 @@ from PIL import Image
 from scipy.stats import entropy
 from slide_files import TILE, damage_tile, tissue, write_slide
 
+from histosynth.cohort_settings import Label, Tiling, TissueClass
 from histosynth.config import Study
 from histosynth.errors import InputError
-from histosynth.settings import Label, Tiling, TissueClass
 from histosynth.slides.annotations import Mask, class_fractions, downsample_classes
 from histosynth.slides.chunks import gather_splits, tile_chunk
 from histosynth.slides.tiling import (
@@ -120,7 +120,7 @@ def reasons(count, settings, slide_id="S1"):
         tissue_share,
         fractions,
         settings=Tiling(**settings),
-        unreadable=np.arange(count) == count - 2,
+        faults=np.where(np.arange(count) == count - 2, "unreadable: x", ""),
         slide_id=slide_id,
     )
 

@@ -14,10 +14,11 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from histosynth.cohort_settings import TissueClass
 from histosynth.errors import InputError
-from histosynth.settings import TissueClass
 from histosynth.tilesets import UNLABELLED
 
+UNIFORM = "uniform:"  # annotation "uniform:normal": the whole slide is of class normal
 _NO_CLASS = 254  # marks a mask value that no class claims; never leaves this module
 _ASPECT_TOLERANCE = 0.01
 _CACHE_BYTES = 64 * 2**20
@@ -27,7 +28,7 @@ def class_lookup(classes: Sequence[TissueClass]) -> np.ndarray:
     """uint8 (65536,): the class index of every mask value."""
     lookup = np.full(65536, _NO_CLASS, dtype=np.uint8)
     for index, tissue_class in enumerate(classes):
-        lookup[tissue_class.values] = index
+        lookup[tissue_class.values_at("")] = index
     return lookup
 
 
@@ -50,7 +51,7 @@ def to_classes(values: np.ndarray, classes: Sequence[TissueClass], *, slide_id: 
     indices = class_lookup(classes)[values.astype(np.uint16, copy=False)]
     if (indices == _NO_CLASS).any():
         strange = sorted({int(v) for v in np.unique(values[indices == _NO_CLASS])})
-        known = ", ".join(f"{v} ({c.name})" for c in classes for v in c.values)
+        known = ", ".join(f"{v} ({c.name})" for c in classes for v in c.values_at(""))
         raise InputError(
             f"slide {slide_id}: mask value {', '.join(map(str, strange[:8]))} has no class; known: "
             f"{known}. Add it to the `values` of one of the study's `classes`, or correct the mask"

@@ -117,8 +117,8 @@ def _tile_slide(
 
 
 def _open_source(row: pd.Series, study: Study) -> Source:
-    ready_made = ADAPTERS[study.cohort.kind].ready_made
-    return ImageSource(row, study) if ready_made else SlideSource(row, study)
+    kind = ADAPTERS[study.cohort.kind].source
+    return ImageSource(row, study) if kind == "image" else SlideSource(row, study)
 
 
 def _plan(row: pd.Series, study: Study, source: Source) -> pd.DataFrame:
@@ -131,8 +131,8 @@ def _plan(row: pd.Series, study: Study, source: Source) -> pd.DataFrame:
         reasons=rejection_reasons(
             found.tissue,
             found.fractions,
+            faults=found.faults,
             settings=study.tiling,
-            unreadable=found.unreadable,
             slide_id=row["slide_id"],
         ),
         labels=tile_labels(
@@ -144,6 +144,7 @@ def _plan(row: pd.Series, study: Study, source: Source) -> pd.DataFrame:
         class_names=study.class_names,
         size=study.tiling.size,
         mpp=source.mpp,
+        mpp_source=source.mpp_source,
     )
 
 
@@ -244,6 +245,7 @@ def _schema(class_names: list[str]) -> pa.Schema:
     text = "tile_id slide_id patient_id site split label".split()
     fields = [(name, pa.string()) for name in text]
     fields += [("x", pa.int64()), ("y", pa.int64()), ("size", pa.int64()), ("mpp", pa.float64())]
+    fields += [("mpp_source", pa.string())]
     fields += [(n, pa.float32()) for n in ("tissue", *(f"class_{c}" for c in class_names))]
     fields += [("entropy", pa.float32()), ("accepted", pa.bool_()), ("reason", pa.string())]
     return pa.schema(fields)

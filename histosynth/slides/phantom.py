@@ -38,7 +38,7 @@ from histosynth.slides.phantom_texture import (
 from histosynth.slides.phantom_tiff import write_mask, write_pyramid
 
 if TYPE_CHECKING:
-    from histosynth.settings import PhantomCohort
+    from histosynth.cohort_settings import PhantomCohort
 
 PHANTOM_CLASSES = ("background", "stroma", "gland", "tumour", "lymphocytes", "fat")
 

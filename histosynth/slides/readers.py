@@ -50,6 +50,7 @@ class Slide:
     ----------
     dimensions : (width, height) of level 0 in pixels
     mpp : micrometres a level-0 pixel
+    mpp_source : "slide" where the file says it, "" where the caller does
     reader : the reader and the format it found
     """
 
@@ -60,6 +61,7 @@ class Slide:
         properties = self._handle.properties
         try:
             self.mpp = slide_mpp(properties, fallback=mpp, slide_id=self.slide_id)
+            self.mpp_source = "slide" if _own_mpp(properties, self.slide_id) else ""
         except InputError:
             self.close()
             raise
@@ -205,6 +207,18 @@ def slide_mpp(
     ------
     InputError : nothing says it, or x and y differ by more than 5 %.
     """
+    own = _own_mpp(properties, slide_id)
+    if own is not None:
+        return own
+    if fallback is not None and math.isfinite(fallback) and fallback > 0:
+        return float(fallback)
+    raise InputError(
+        f"slide {slide_id}: the file does not say its micrometres a pixel; fill the cohort table's "
+        "`mpp` column for it, or set `cohort.mpp` in the study for all such slides"
+    )
+
+
+def _own_mpp(properties: Mapping[str, str], slide_id: str) -> float | None:
     for x, y in (_openslide_mpp(properties), _tiff_mpp(properties)):
         if not all(_PLAUSIBLE_MPP[0] <= value <= _PLAUSIBLE_MPP[1] for value in (x, y)):
             continue
@@ -214,12 +228,7 @@ def slide_mpp(
                 "both (within 5 %): resample the slide, or remove its row from the cohort"
             )
         return (x + y) / 2
-    if fallback is not None and math.isfinite(fallback) and fallback > 0:
-        return float(fallback)
-    raise InputError(
-        f"slide {slide_id}: the file does not say its micrometres a pixel; fill the cohort table's "
-        "`mpp` column for it, or set `cohort.mpp` in the study for all such slides"
-    )
+    return None
 
 
 def _openslide_mpp(properties: Mapping[str, str]) -> tuple[float, float]:

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from histosynth.cohort_settings import ImageMaskCohort
 from histosynth.config import Study
 from histosynth.errors import InputError
-from histosynth.settings import ImageMaskCohort
 from histosynth.slides.annotations import (
     Mask,
     class_fractions,
@@ -17,7 +17,7 @@ from histosynth.slides.annotations import (
     to_classes,
 )
 from histosynth.slides.readers import Slide, open_slide, read_image
-from histosynth.slides.tiling import grid_positions
+from histosynth.slides.tiling import UNREADABLE, grid_positions
 from histosynth.slides.tissue import TISSUE_MPP, box_means, find_tissue
 from histosynth.tilesets import UNLABELLED
 
@@ -28,19 +28,32 @@ class Candidates(NamedTuple):
     positions : int64 (n, 2), upper left corners x, y in level-0 pixels
     tissue : float (n,), area share of tissue
     fractions : float32 (n, classes), area shares; NaN where the mask was not read
-    unreadable : bool (n,), the slide cannot be decoded there
+    faults : object (n,) of str: "" or why the tile cannot be taken ("unreadable: ...", "pen", ...)
+    entropy : float (n,), of the tissue types found by colour and texture; NaN where not looked for
+    labels : object (n,), where every tile brings its own label; else None
     """
 
     positions: np.ndarray
     tissue: np.ndarray
     fractions: np.ndarray
-    unreadable: np.ndarray
+    faults: np.ndarray
+    entropy: np.ndarray
+    labels: np.ndarray | None = None
 
 
 class Source(Protocol):
-    """What `tiling.tile_chunk` cuts; `mpp` is the tiles', `note` says what is odd about it."""
+    """What `chunks.tile_chunk` cuts.
+
+    Attributes
+    ----------
+    mpp : of the tiles, NaN where unknown
+    mpp_source : who says so: "slide", "table", "study" or ""
+    reader : which code reads it
+    note : what is odd about it
+    """
 
     mpp: float
+    mpp_source: str
     reader: str
     note: str
 
@@ -51,6 +64,10 @@ class Source(Protocol):
     def candidates(self) -> Candidates: ...
 
     def tile(self, x: int, y: int) -> tuple[np.ndarray, np.ndarray | None]: ...
+
+    def picture(self, table: pd.DataFrame) -> np.ndarray | None:
+        """uint8 (H, W, 3): the slide with its tissue and its tiles, for the contact sheet."""
+        ...
 
 
 class SlideSource:
@@ -80,6 +97,7 @@ class SlideSource:
             self._slide.close()
             raise
         self.mpp = self._tiling.mpp or self._slide.mpp
+        self.mpp_source = self._slide.mpp_source or row["mpp_source"]
         self.reader = self._slide.reader
         self.note = ""
         self._scale = self.mpp / self._slide.mpp
@@ -107,11 +125,17 @@ class SlideSource:
         boxes = np.hstack([corners, corners + size * self._scale / per_pixel])
         tissue = box_means(found.mask, boxes)
         unreadable = box_means(unread, boxes) > 0
+        faults = np.full(len(positions), "", dtype=object)
+        faults[unreadable] = f"{UNREADABLE}: the overview cannot be decoded here"
         fractions = np.full((len(positions), len(self._classes)), np.nan, dtype=np.float32)
         if self._mask is not None:
-            for i in np.flatnonzero((tissue >= self._tiling.min_tissue) & ~unreadable):
+            for i in np.flatnonzero((tissue >= self._tiling.min_tissue) & (faults == "")):
                 fractions[i] = class_fractions(self._map(*positions[i]), len(self._classes))
-        return Candidates(positions, tissue, fractions, unreadable)
+        entropy = np.full(len(positions), np.nan)
+        return Candidates(positions, tissue, fractions, faults, entropy)
+
+    def picture(self, table: pd.DataFrame) -> np.ndarray | None:
+        return None
 
     def tile(self, x: int, y: int) -> tuple[np.ndarray, np.ndarray | None]:
         image = self._slide.read_region(x, y, self._tiling.size, self.mpp)
@@ -137,6 +161,7 @@ class ImageSource:
         self._map = self._read_map(row, study, image.size) if study.classes else None
         self._count = len(study.classes)
         self.mpp = float(row["mpp"]) * image.size[0] / size  # NaN stays NaN
+        self.mpp_source = row["mpp_source"]
         self.reader = "pillow"
         self.note = ""
 
@@ -188,8 +213,12 @@ class ImageSource:
             positions=np.zeros((1, 2), dtype=np.int64),
             tissue=np.ones(1),
             fractions=fractions,
-            unreadable=np.zeros(1, dtype=bool),
+            faults=np.full(1, "", dtype=object),
+            entropy=np.full(1, np.nan),
         )
+
+    def picture(self, table: pd.DataFrame) -> np.ndarray | None:
+        return None
 
     def tile(self, x: int, y: int) -> tuple[np.ndarray, np.ndarray | None]:
         return self._image, self._map

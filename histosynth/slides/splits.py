@@ -7,8 +7,8 @@ optimistic. A `split` column that the user gives is taken as it is, and checked.
 import numpy as np
 import pandas as pd
 
+from histosynth.cohort_settings import Split
 from histosynth.errors import InputError
-from histosynth.settings import Split
 
 SPLITS = ("train", "val", "test")
 _ALIASES = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}

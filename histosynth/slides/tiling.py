@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 import pandas as pd
 
-from histosynth.settings import Label, Tiling
+from histosynth.cohort_settings import Label, Tiling
 
 LITTLE_TISSUE, ONE_CLASS, OVER_CAP, UNREADABLE = (
     "little_tissue",
@@ -73,8 +73,8 @@ def rejection_reasons(
     tissue: np.ndarray,
     fractions: np.ndarray,
     *,
+    faults: np.ndarray,
     settings: Tiling,
-    unreadable: np.ndarray,
     slide_id: str,
 ) -> np.ndarray:
     """Why each tile of a slide is left out; "" for those kept.
@@ -83,8 +83,8 @@ def rejection_reasons(
     ----------
     tissue : float (n,), share of tissue
     fractions : float (n, classes), NaN where not known
+    faults : object (n,) of str, see `Candidates`
     settings : min_tissue, heterogeneity, max_tiles_per_slide and seed are used
-    unreadable : bool (n,)
     slide_id : seeds the draw together with `settings.seed`, so that it depends on nothing else
 
     Returns
@@ -95,7 +95,7 @@ def rejection_reasons(
     if settings.heterogeneity is not None:
         reasons[~is_heterogeneous(fractions, settings.heterogeneity)] = ONE_CLASS
     reasons[tissue < settings.min_tissue] = LITTLE_TISSUE
-    reasons[unreadable] = f"{UNREADABLE}: the overview cannot be decoded here"
+    reasons[faults != ""] = faults[faults != ""]
     kept = np.flatnonzero(reasons == "")
     if settings.max_tiles_per_slide is not None and len(kept) > settings.max_tiles_per_slide:
         rng = np.random.default_rng([settings.seed, zlib.crc32(slide_id.encode())])
@@ -141,6 +141,7 @@ def tile_table(
     class_names: list[str],
     size: int,
     mpp: float,
+    mpp_source: str,
 ) -> pd.DataFrame:
     """The rows of a slide's tiles, in the columns of a tile set."""
     table = pd.DataFrame({"x": positions[:, 0], "y": positions[:, 1]})
@@ -151,6 +152,7 @@ def tile_table(
     table.insert(5, "label", pd.Series(labels, dtype=object))
     table["size"] = size
     table["mpp"] = mpp
+    table["mpp_source"] = mpp_source
     table["tissue"] = tissue.astype(np.float32)
     for index, name in enumerate(class_names):
         table[f"class_{name}"] = fractions[:, index]

@@ -1,51 +1,20 @@
-"""Cohorts: whatever lists slides and patients, as one table with one row a slide.
+"""From a cohort's raw rows to the one table of slides, checked so that a typo costs seconds.
 
-An adapter turns a study's `cohort` section into raw rows; `load_cohort` checks them, so that a typo
-costs seconds. A further kind of cohort is one function under `register_cohort` (and its settings in
-`histosynth/config.py`). Files are checked for existence here; a file that is there but broken is
-found when it is tiled, and reported then.
+Files are checked for existence here; a file that is there but broken is found when it is tiled,
+and reported then.
 """
 
-import io
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from histosynth.config import Study
 from histosynth.errors import InputError
-from histosynth.settings import ImageMaskCohort
+from histosynth.slides.annotations import UNIFORM
+from histosynth.slides.cohorts.registry import ADAPTERS, COHORT_COLUMNS
 from histosynth.slides.splits import assign_splits
-
-COHORT_COLUMNS = "slide_id patient_id site split image annotation label mpp".split()
-_SEPARATORS = (",", ";", "\t", "|")
-
-
-class Adapter(NamedTuple):
-    """How one kind of cohort is read.
-
-    load : (study, table) -> text columns, some of `COHORT_COLUMNS` ("" for unknown)
-    ready_made : its images are tiles already, not slides
-    """
-
-    load: Callable[[Study, Path | None], pd.DataFrame]
-    ready_made: bool = False
-
-
-ADAPTERS: dict[str, Adapter] = {}
-
-
-def register_cohort(kind: str, *, ready_made: bool = False) -> Callable[[Callable], Callable]:
-    """Register a loader for `cohort.kind`."""
-
-    def register(load: Callable[[Study, Path | None], pd.DataFrame]) -> Callable:
-        ADAPTERS[kind] = Adapter(load, ready_made)
-        return load
-
-    return register
 
 
 def load_cohort(study: Study, *, table: Path | None = None) -> pd.DataFrame:
@@ -59,7 +28,7 @@ def load_cohort(study: Study, *, table: Path | None = None) -> pd.DataFrame:
     Returns
     -------
     DataFrame of `COHORT_COLUMNS`: text, "" where there is no annotation, None where no label is
-    known; mpp float, NaN where only the slide can say
+    known; mpp float, NaN where only the slide can say, and mpp_source "table", "study" or ""
 
     Raises
     ------
@@ -76,101 +45,17 @@ def load_cohort(study: Study, *, table: Path | None = None) -> pd.DataFrame:
     for column, default in (("site", "unknown"), ("split", ""), ("annotation", "")):
         cohort[column] = raw.get(column, pd.Series("", raw.index)).replace("", default)
     cohort["label"] = _labels(raw, cohort, study, source)
-    cohort["mpp"] = _mpp(raw, cohort, getattr(study.cohort, "mpp", None), source)
+    study_mpp: float | None = getattr(study.cohort, "mpp", None)
+    cohort["mpp"] = _mpp(raw, cohort, source)
+    cohort["mpp_source"] = np.where(cohort["mpp"].notna(), "table", "study" if study_mpp else "")
+    cohort["mpp"] = cohort["mpp"].fillna(np.nan if study_mpp is None else study_mpp)
+    cohort["split_unit"] = raw.attrs.get("split_unit", "patient")
     for column in ("image", "annotation"):
         _check_files(cohort, column, source)
-    if adapter.ready_made:
+    if adapter.source == "image":
         _check_sizes(cohort, source)
     cohort["split"] = assign_splits(cohort, study.split, source=source)
     return cohort[COHORT_COLUMNS].reset_index(drop=True)
-
-
-@register_cohort("phantom")
-def _phantom(study: Study, table: Path | None) -> pd.DataFrame:
-    if table is None:
-        raise InputError(
-            "cohort.kind phantom: draw the slides first (scripts/phantom.py), then give their "
-            "table with --table <folder>/cohort.csv"
-        )
-    return _rooted(read_table(table), table)
-
-
-@register_cohort("table")
-def _table(study: Study, table: Path | None) -> pd.DataFrame:
-    path = Path(study.cohort.table)  # type: ignore[union-attr]
-    return _rooted(read_table(path), path)
-
-
-@register_cohort("image_mask", ready_made=True)
-def _image_mask(study: Study, table: Path | None) -> pd.DataFrame:
-    settings = study.cohort
-    assert isinstance(settings, ImageMaskCohort)
-    path = Path(settings.index)
-    index = read_table(path)
-    ours = ["slide_id", "patient_id", "image", "mask", "label", "site", "split", "mpp"]
-    unknown = sorted(set(settings.columns) - set(ours))
-    if unknown:
-        raise InputError(f"cohort.columns: unknown {', '.join(unknown)}; known: {', '.join(ours)}")
-    rows = pd.DataFrame(index=index.index)
-    for name in ours:
-        column = settings.columns.get(name, name)
-        if column in index:
-            rows[name] = index[column]
-        elif name in settings.columns:
-            raise InputError(
-                f"cohort.columns.{name}: {path} has no column {column!r}; "
-                f"it has: {', '.join(index.columns)}"
-            )
-    if study.classes and "mask" not in rows:
-        raise InputError(
-            f"{path}: the study has `classes`, but no column holds the masks; name it in "
-            "cohort.columns.mask, or remove `classes`"
-        )
-    if "slide_id" not in rows and "image" in rows:
-        stems = rows["image"].map(lambda image: Path(image).stem)
-        full = rows["image"].map(lambda image: str(Path(image).with_suffix("")))
-        rows["slide_id"] = stems if stems.is_unique else full
-    return _rooted(rows.rename(columns={"mask": "annotation"}), path)
-
-
-def read_table(path: str | Path) -> pd.DataFrame:
-    """A CSV, TSV or Parquet table as text, "" for empty cells.
-
-    The separator is whichever of `, ; tab |` the header line has most of; a byte-order mark and
-    blanks around names and values are dropped. Ids such as 007 and NA stay what they are.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such table")
-    try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            table = pd.read_parquet(path)
-            table = table.astype(object).where(table.notna(), "").astype(str)
-        else:
-            text = path.read_bytes().decode("utf-8-sig")
-            header = text.lstrip().split("\n", 1)[0]
-            separator = max(_SEPARATORS, key=header.count)
-            table = pd.read_csv(
-                io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, index_col=False
-            )
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error}); save it as CSV UTF-8") from None
-    except Exception as error:  # pandas and pyarrow each have their own
-        raise InputError(f"{path}: cannot be read as a table: {error}") from None
-    table.columns = [str(name).strip() for name in table.columns]
-    if table.empty:
-        raise InputError(f"{path}: the table has no rows")
-    return table.apply(lambda column: column.str.strip())
-
-
-def _rooted(rows: pd.DataFrame, table: Path) -> pd.DataFrame:
-    """Paths of a table start at the table's folder."""
-    for column in ("image", "annotation"):
-        if column in rows:
-            paths = rows[column].map(lambda p: str(table.parent / Path(p).expanduser()) if p else p)
-            rows = rows.assign(**{column: paths})
-    rows.attrs["source"] = str(table)
-    return rows
 
 
 def _filled(raw: pd.DataFrame, column: str, source: str) -> pd.Series:
@@ -204,7 +89,7 @@ def _clean_ids(ids: pd.Series, source: str) -> pd.Series:
 
 def _labels(raw: pd.DataFrame, cohort: pd.DataFrame, study: Study, source: str) -> pd.Series:
     known = study.label_names
-    if not study.label or study.label.source != "column":
+    if not study.label or study.label.source != "column" or raw.attrs.get("tile_labels"):
         return pd.Series(None, index=raw.index, dtype=object)
     labels = _filled(raw, "label", source)
     strange = ~labels.isin(known)
@@ -217,7 +102,7 @@ def _labels(raw: pd.DataFrame, cohort: pd.DataFrame, study: Study, source: str) 
     return labels
 
 
-def _mpp(raw: pd.DataFrame, cohort: pd.DataFrame, default: float | None, source: str) -> pd.Series:
+def _mpp(raw: pd.DataFrame, cohort: pd.DataFrame, source: str) -> pd.Series:
     texts = raw.get("mpp", pd.Series("", raw.index))
     values = pd.to_numeric(texts.replace({"": np.nan, "nan": np.nan}), errors="coerce")
     wrong = (texts != "") & (texts != "nan") & ~((values > 0) & np.isfinite(values))
@@ -227,14 +112,16 @@ def _mpp(raw: pd.DataFrame, cohort: pd.DataFrame, default: float | None, source:
             f"{source}: mpp {texts[first]!r} of slide {cohort['slide_id'][first]} is no positive "
             "number; give micrometres a pixel with a decimal point, or leave it empty"
         )
-    return values.astype(float).fillna(np.nan if default is None else default)
+    return values.astype(float)
 
 
 def _check_files(cohort: pd.DataFrame, column: str, source: str) -> None:
     missing = [
-        f"  slide {row.slide_id}, line {_line(row.Index)}: {getattr(row, column)}"
+        f"  slide {row.slide_id}, line {_line(row.Index)}: {path}"
         for row in cohort.itertuples()
-        if getattr(row, column) and not Path(getattr(row, column)).exists()
+        if (path := getattr(row, column))
+        and not path.startswith(UNIFORM)
+        and not Path(path).exists()
     ]
     if missing:
         raise InputError(
