@@ -47,7 +47,7 @@ def test_shards_are_plain_tar_files_with_webdataset_names(tmp_path):
 
 
 def test_many_shards_and_long_names_read_as_one(tmp_path, monkeypatch):
-    monkeypatch.setattr("histosynth.tilesets.SHARD_BYTES", 3000)
+    monkeypatch.setattr("histosynth.shards.SHARD_BYTES", 3000)
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (9, 24, 24, 3), dtype=np.uint8)
     with TileSetWriter(tmp_path / "set") as writer:
