@@ -8,8 +8,8 @@ from histosynth.scripting import log, parser, run
 
 def build_parser() -> argparse.ArgumentParser:
     made = parser(
-        "Look for tiles of different splits that are nearly the same picture: also turned, mirrored,\n"
-        "stored as JPEG again, or a little brighter. Finding some is a result, not an error.",
+        "Look for tiles of different splits that are nearly the same picture, be it turned,\n"
+        "mirrored, stored as JPEG again, or a little brighter. Finding some is a result, no error.",
         example="python scripts/duplicates.py --config results/demo/config.yaml --tilesets "
         "results/demo/tilesets/real/train results/demo/tilesets/real/val "
         "results/demo/tilesets/real/test --output results/demo/tilesets/real/duplicates.json",
@@ -18,10 +18,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--tilesets", type=Path, nargs="+", required=True, help="one folder a split, of its name"
     )
     made.add_argument(
-        "--limit",
-        type=int,
-        default=300_000,
-        help="tiles of a split, drawn beyond (default: 300000)",
+        "--limit", type=int, default=300_000, help="compare a sample of this many tiles of a split"
     )
     made.add_argument("--output", type=Path, required=True, help="what was found, as JSON")
     return made

@@ -30,7 +30,7 @@ LISTED = 1000
 LIMIT = 300_000  # tiles of a split: a seeded sample beyond; 3 KiB of memory each
 _FREQUENCIES = 8
 _BLOCK = 4  # pixels: detail is what is left after the mean of each such block is taken off
-_DISTANCES_AT_ONCE = 1 << 20
+_DISTANCES_AT_ONCE = 1 << 18
 _PICTURES_AT_ONCE = 512
 _GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _COSINES = np.cos(np.pi * (np.arange(SIDE) + 0.5) * np.arange(_FREQUENCIES)[:, None] / SIDE).astype(
