@@ -45,6 +45,7 @@ wildcard_constraints:
 
 include: "rules/common.smk"
 include: "rules/tile.smk"
+include: "rules/duplicates.smk"
 include: "rules/embed.smk"
 include: "rules/cluster.smk"
 include: "rules/train.smk"

@@ -29,6 +29,7 @@ rule summary:
 rule report:
     input:
         summary="<results>/summary.parquet",
+        duplicates="<results>/tilesets/real/duplicates.json",
     output:
         page=report("<reports>/index.html", category="Report"),
     log:
