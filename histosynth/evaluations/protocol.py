@@ -8,6 +8,7 @@ they really measured the same thing.
 from typing import Any
 
 from histosynth.errors import InputError
+from histosynth.evaluations.rows import SPLIT_UNIT
 from histosynth.files import short_hash
 from histosynth.tilesets import TileSet
 
@@ -18,6 +19,11 @@ FIDELITY_VERSION = ADHERENCE_VERSION = UTILITY_VERSION = 1
 def codec(tiles: TileSet) -> str:
     """How a set's pixels were once compressed: `png`, unless its provenance says otherwise."""
     return str(tiles.provenance.get("codec", "png")).lower()
+
+
+def split_unit(tiles: TileSet) -> str:
+    """What the study's split keeps apart: `patient`, or `slide` or `image` where none are known."""
+    return str(tiles.provenance.get("split_unit", "patient"))
 
 
 def check_comparable(real: TileSet, synthetic: TileSet) -> None:
@@ -109,4 +115,6 @@ def utility_protocol(
 
 
 def _pixels(test: TileSet) -> dict[str, Any]:
-    return {"codec": codec(test), "size": list(test.size), "test": test.fingerprint}
+    told = {"codec": codec(test), "size": list(test.size), "test": test.fingerprint}
+    # Named only where it is not the rule, so that hashes of patient-level studies stay as they are.
+    return told if split_unit(test) == "patient" else told | {SPLIT_UNIT: split_unit(test)}

@@ -19,6 +19,8 @@ from histosynth.scripting import log
 
 Status = Literal["ok", "failed", "missing", "not_applicable"]
 NAN = float("nan")
+NOT_FINITE = "the value is not a finite number"
+SPLIT_UNIT = "split_unit"  # a protocol's ingredient where the split is not by patient
 HIGHER_IS_BETTER = {
     "frechet_distance": False,
     "kernel_distance": False,
@@ -119,7 +121,10 @@ class Scored:
         reason: str = "",
         condition: str | None = None,
     ) -> MetricRow:
-        """A computed value; one that is no finite number becomes a failed row."""
+        """A computed value; one that is no finite number becomes a failed row.
+
+        Where the protocol says that the split is not by patient, the remark says so too.
+        """
         parts = _parts(estimate)
         key = short_hash(protocol)
         self.protocols[key] = dict(protocol)
@@ -130,7 +135,7 @@ class Scored:
             n_real=n_real,
             n_synthetic=n_synthetic,
             status=status,
-            reason=reason if status == "ok" or reason else "the value is not a finite number",
+            reason=_remark(reason, protocol) if status == "ok" else reason or NOT_FINITE,
             protocol=key,
         )
 
@@ -179,6 +184,16 @@ class Scored:
             "higher_is_better": HIGHER_IS_BETTER[metric],
             **more,
         }
+
+
+def split_remark(unit: str) -> str:
+    """The remark of every score of a study whose split keeps slides or images apart only."""
+    return f"split by {unit}, not by patient"
+
+
+def _remark(reason: str, protocol: Mapping[str, Any]) -> str:
+    unit = protocol.get(SPLIT_UNIT)
+    return "; ".join(filter(None, (reason, unit and split_remark(unit))))
 
 
 def software() -> dict[str, str]:
