@@ -15,11 +15,13 @@ from histosynth.config import Study
 from histosynth.errors import InputError
 from histosynth.slides.annotations import Mask, class_fractions, downsample_classes
 from histosynth.slides.chunks import gather_splits, tile_chunk
+from histosynth.slides.sources import Candidates
 from histosynth.slides.tiling import (
     class_entropy,
     grid_positions,
     is_heterogeneous,
     rejection_reasons,
+    tile_entropy,
     tile_labels,
 )
 from histosynth.tilesets import TileSet
@@ -112,34 +114,32 @@ def test_heterogeneous_means_two_classes_within_the_bounds():
     assert is_heterogeneous(fractions, (0.2, 0.8)).tolist() == [True, False, False, True]
 
 
-def reasons(count, settings, slide_id="S1"):
-    tissue_share = np.linspace(0, 1, count)
-    fractions = np.full((count, 2), 0.5)
-    fractions[-1] = [1, 0]
-    return rejection_reasons(
-        tissue_share,
-        fractions,
-        settings=Tiling(**settings),
-        faults=np.where(np.arange(count) == count - 2, "unreadable: x", ""),
-        slide_id=slide_id,
+def test_every_rejected_tile_has_its_first_reason():
+    faults = np.array(["", "", "", "unreadable: x", "pen", ""], dtype=object)
+    found = Candidates(
+        positions=np.zeros((6, 2), np.int64),
+        tissue=np.array([0, 0.4, 0.5, 0.9, 0.1, 1]),
+        fractions=np.array([[np.nan, np.nan], [1, 0], [0.5, 0.5], [1, 0], [1, 0], [1, 0]]),
+        faults=faults,
+        entropy=np.full(6, np.nan),
     )
+    capped = Tiling(heterogeneity=(0.2, 0.8), min_tissue=0.5, max_tiles_per_slide=1)
+    assert rejection_reasons(found, settings=capped).tolist() == [
+        "little_tissue",
+        "little_tissue",
+        "",
+        "unreadable: x",
+        "pen",
+        "one_class",
+    ]
+    whatever = Tiling(heterogeneity=None, min_tissue=0)
+    assert rejection_reasons(found, settings=whatever).tolist() == faults.tolist()
 
 
-def test_every_rejected_tile_has_its_reason():
-    found = reasons(5, {"heterogeneity": (0.2, 0.8), "min_tissue": 0.5})
-    assert found[:3].tolist() == ["little_tissue", "little_tissue", ""]
-    assert found[3].startswith("unreadable: ")
-    assert found[4] == "one_class"
-
-
-def test_the_cap_draws_by_seed_and_slide():
-    capped = {"heterogeneity": None, "min_tissue": 0, "max_tiles_per_slide": 10}
-    first = reasons(100, {**capped, "seed": 1})
-    assert (first == "").sum() == 10
-    assert (first == "over_cap").sum() == 100 - 10 - 1  # one is unreadable
-    assert (first == reasons(100, {**capped, "seed": 1})).all()
-    assert (first != reasons(100, {**capped, "seed": 2})).any()
-    assert (first != reasons(100, {**capped, "seed": 1}, slide_id="S2")).any()
+def test_entropy_of_tissue_types_stands_in_where_there_is_no_annotation():
+    fractions = np.array([[0.5, 0.5], [np.nan, np.nan], [np.nan, np.nan], [0, 0]])
+    found = tile_entropy(fractions, np.array([0.1, 0.2, np.nan, 0.3]))
+    np.testing.assert_allclose(found, [np.log(2), 0.2, np.nan, 0.3], rtol=1e-6)
 
 
 def test_labels_follow_the_slide_or_the_area_of_classes():

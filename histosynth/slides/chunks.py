@@ -15,9 +15,17 @@ from histosynth.errors import InputError
 from histosynth.files import atomic_folder, read_json, write_json
 from histosynth.slides.cohorts import ADAPTERS
 from histosynth.slides.readers import RESIZE_FILTER
+from histosynth.slides.selection import preference
 from histosynth.slides.sources import ImageSource, SlideSource, Source
 from histosynth.slides.splits import SPLITS, check_disjoint
-from histosynth.slides.tiling import UNREADABLE, rejection_reasons, tile_labels, tile_table
+from histosynth.slides.tiling import (
+    OVER_CAP,
+    UNREADABLE,
+    rejection_reasons,
+    tile_entropy,
+    tile_labels,
+    tile_table,
+)
 from histosynth.tilesets import TileSet, TileSetWriter
 
 
@@ -123,24 +131,31 @@ def _open_source(row: pd.Series, study: Study) -> Source:
 
 def _plan(row: pd.Series, study: Study, source: Source) -> pd.DataFrame:
     found = source.candidates()
+    reasons = rejection_reasons(found, settings=study.tiling)
+    labels = tile_labels(
+        found.fractions,
+        label=study.label,
+        class_names=study.class_names,
+        slide_label=row["label"],
+    )
+    kept = np.flatnonzero(reasons == "")
+    order = preference(
+        found.fractions[kept],
+        labels[kept],
+        found.entropy[kept],
+        settings=study.tiling,
+        slide_id=row["slide_id"],
+    )
+    if study.tiling.max_tiles_per_slide is not None:
+        reasons[kept[order[study.tiling.max_tiles_per_slide :]]] = OVER_CAP
     return tile_table(
         row,
         positions=found.positions,
         tissue=found.tissue,
         fractions=found.fractions,
-        reasons=rejection_reasons(
-            found.tissue,
-            found.fractions,
-            faults=found.faults,
-            settings=study.tiling,
-            slide_id=row["slide_id"],
-        ),
-        labels=tile_labels(
-            found.fractions,
-            label=study.label,
-            class_names=study.class_names,
-            slide_label=row["label"],
-        ),
+        entropy=tile_entropy(found.fractions, found.entropy),
+        reasons=reasons,
+        labels=labels,
         class_names=study.class_names,
         size=study.tiling.size,
         mpp=source.mpp,

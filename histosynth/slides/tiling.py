@@ -1,20 +1,26 @@
-"""Which tiles of a slide are kept, and why the others are not: pure functions of arrays.
+"""Which tiles of a slide may be taken, and why the others may not: pure functions of arrays.
 
+Which of them are, where a cap leaves some over, says `histosynth.slides.selection`.
 The heterogeneity rule keeps tiles that show a border: at least two classes, each covering a share
 within bounds (20 to 80 % in HistoSynth's papers; see the study's `tiling.heterogeneity`).
 """
 
-import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from histosynth.cohort_settings import Label, Tiling
 
-LITTLE_TISSUE, ONE_CLASS, OVER_CAP, UNREADABLE = (
+if TYPE_CHECKING:
+    from histosynth.slides.sources import Candidates
+
+# Why a tile is not taken; the faults of slides and of patches bring reasons of their own.
+LITTLE_TISSUE, ONE_CLASS, OVER_CAP, OVER_PATIENT_CAP, UNREADABLE = (
     "little_tissue",
     "one_class",
     "over_cap",
+    "over_patient_cap",
     "unreadable",  # followed by ": " and the reader's message
 )
 
@@ -69,38 +75,39 @@ def is_heterogeneous(fractions: np.ndarray, bounds: tuple[float, float]) -> np.n
     return ((fractions >= low) & (fractions <= high)).sum(axis=1) >= 2
 
 
-def rejection_reasons(
-    tissue: np.ndarray,
-    fractions: np.ndarray,
-    *,
-    faults: np.ndarray,
-    settings: Tiling,
-    slide_id: str,
-) -> np.ndarray:
-    """Why each tile of a slide is left out; "" for those kept.
+def tile_entropy(fractions: np.ndarray, tissue_types: np.ndarray) -> np.ndarray:
+    """The entropy that tiles are told apart by, float32 (n,) in nats.
 
     Parameters
     ----------
-    tissue : float (n,), share of tissue
-    fractions : float (n, classes), NaN where not known
-    faults : object (n,) of str, see `Candidates`
-    settings : min_tissue, heterogeneity, max_tiles_per_slide and seed are used
-    slide_id : seeds the draw together with `settings.seed`, so that it depends on nothing else
+    fractions : float (n, classes), NaN where not annotated
+    tissue_types : float (n,), entropy of the tissue types found by colour and texture, which
+        stands in where there is no annotation; NaN where not looked for
+    """
+    of_classes = class_entropy(fractions)
+    return np.where(np.isnan(of_classes), tissue_types.astype(np.float32), of_classes)
+
+
+def rejection_reasons(found: "Candidates", *, settings: Tiling) -> np.ndarray:
+    """Why each tile of a slide may not be taken; "" for those that may, before any cap.
+
+    A fault (unreadable, pen, border) goes before too little tissue, and that before one class.
+
+    Parameters
+    ----------
+    found : its faults, tissue and fractions are used
+    settings : min_tissue and heterogeneity are used
 
     Returns
     -------
     object (n,) of str
     """
-    reasons = np.full(len(tissue), "", dtype=object)
+    reasons = np.full(len(found.tissue), "", dtype=object)
     if settings.heterogeneity is not None:
-        reasons[~is_heterogeneous(fractions, settings.heterogeneity)] = ONE_CLASS
-    reasons[tissue < settings.min_tissue] = LITTLE_TISSUE
-    reasons[faults != ""] = faults[faults != ""]
-    kept = np.flatnonzero(reasons == "")
-    if settings.max_tiles_per_slide is not None and len(kept) > settings.max_tiles_per_slide:
-        rng = np.random.default_rng([settings.seed, zlib.crc32(slide_id.encode())])
-        drawn = rng.choice(kept, settings.max_tiles_per_slide, replace=False)
-        reasons[np.setdiff1d(kept, drawn)] = OVER_CAP
+        reasons[~is_heterogeneous(found.fractions, settings.heterogeneity)] = ONE_CLASS
+    reasons[found.tissue < settings.min_tissue] = LITTLE_TISSUE
+    faulty = found.faults != ""
+    reasons[faulty] = found.faults[faulty]
     return reasons
 
 
@@ -136,6 +143,7 @@ def tile_table(
     positions: np.ndarray,
     tissue: np.ndarray,
     fractions: np.ndarray,
+    entropy: np.ndarray,
     reasons: np.ndarray,
     labels: np.ndarray,
     class_names: list[str],
@@ -143,7 +151,7 @@ def tile_table(
     mpp: float,
     mpp_source: str,
 ) -> pd.DataFrame:
-    """The rows of a slide's tiles, in the columns of a tile set."""
+    """The rows of a slide's tiles, in the columns of a tile set; `entropy` as `tile_entropy`."""
     table = pd.DataFrame({"x": positions[:, 0], "y": positions[:, 1]})
     ids = [f"{slide['slide_id']}_x{x}_y{y}" for x, y in positions.tolist()]
     table.insert(0, "tile_id", pd.Series(ids, dtype=object))
@@ -156,7 +164,7 @@ def tile_table(
     table["tissue"] = tissue.astype(np.float32)
     for index, name in enumerate(class_names):
         table[f"class_{name}"] = fractions[:, index]
-    table["entropy"] = class_entropy(fractions)
+    table["entropy"] = entropy
     table["accepted"] = reasons == ""
     table["reason"] = reasons
     return table
