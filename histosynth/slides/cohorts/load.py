@@ -4,6 +4,7 @@ Files are checked for existence here; a file that is there but broken is found w
 and reported then.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from histosynth.config import Study
 from histosynth.errors import InputError
 from histosynth.slides.annotations import UNIFORM
 from histosynth.slides.cohorts.registry import ADAPTERS, COHORT_COLUMNS
+from histosynth.slides.cohorts.tables import where
 from histosynth.slides.splits import assign_splits
 
 
@@ -52,7 +54,7 @@ def load_cohort(study: Study, *, table: Path | None = None) -> pd.DataFrame:
     cohort["split_unit"] = raw.attrs.get("split_unit", "patient")
     for column in ("image", "annotation"):
         _check_files(cohort, column, source)
-    if adapter.source == "image":
+    if raw.attrs.get("rows", adapter.source) == "image":
         _check_sizes(cohort, source)
     cohort["split"] = assign_splits(cohort, study.split, source=source)
     return cohort[COHORT_COLUMNS].reset_index(drop=True)
@@ -67,8 +69,8 @@ def _filled(raw: pd.DataFrame, column: str, source: str) -> pd.Series:
     empty = raw.index[raw[column] == ""]
     if len(empty):
         raise InputError(
-            f"{source}: {column} is empty in {len(empty)} row(s), the first in line "
-            f"{_line(empty[0])}; fill it"
+            f"{source}: {column} is empty in {len(empty)} row(s), the first in {where(empty[0])}; "
+            "fill it"
         )
     return raw[column]
 
@@ -79,9 +81,9 @@ def _clean_ids(ids: pd.Series, source: str) -> pd.Series:
     double = cleaned[cleaned.duplicated(keep=False)]
     if len(double):
         same = double.index[double == double.iloc[0]]
-        where = ", ".join(f"{ids[i]!r} in line {_line(i)}" for i in same[:4])
+        listed = ", ".join(f"{ids[i]!r} in {where(i)}" for i in same[:4])
         raise InputError(
-            f"{source}: slide_id is not unique ({double.nunique()} case(s)): {where}; give every "
+            f"{source}: slide_id is not unique ({double.nunique()} case(s)): {listed}; give every "
             "slide its own id (only letters, digits, `_` and `-` count)"
         )
     return cleaned
@@ -117,11 +119,11 @@ def _mpp(raw: pd.DataFrame, cohort: pd.DataFrame, source: str) -> pd.Series:
 
 def _check_files(cohort: pd.DataFrame, column: str, source: str) -> None:
     missing = [
-        f"  slide {row.slide_id}, line {_line(row.Index)}: {path}"
+        f"  slide {row.slide_id}, {where(row.Index)}: {path}"
         for row in cohort.itertuples()
         if (path := getattr(row, column))
         and not path.startswith(UNIFORM)
-        and not Path(path).exists()
+        and not os.path.exists(path)  # Path.exists raises where a name is too long
     ]
     if missing:
         raise InputError(
@@ -167,7 +169,3 @@ def _image_size(path: str) -> tuple[int, int] | None:
             return image.size
     except Exception:
         return None
-
-
-def _line(index: int) -> int:
-    return int(index) + 2  # the header is line 1

@@ -19,7 +19,9 @@ class Adapter(NamedTuple):
     load : (study, table) -> text columns, some of `COHORT_COLUMNS` ("" for unknown). Its `attrs`
         tell the `source` (a file or folder, for errors); where that is not "patient", the
         `split_unit`: what the cohort can keep apart at best ("slide" or "image"); and
-        `tile_labels`, True where every tile brings a label of its own (`Candidates.labels`).
+        `tile_labels`, True where every tile brings a label of its own (`Candidates.labels`); and
+        `rows`, where they are of another kind than `source`, as one cohort's releases may differ.
+        Its index tells where a row comes from, for errors: see `tables.where`.
     source : what a row is: a slide to tile, an image that is a tile already, or a slide whose
         patches were cut by others (see `histosynth.slides.sources`)
     """
