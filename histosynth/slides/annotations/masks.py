@@ -1,11 +1,12 @@
-"""Annotation masks: pixel values of a mask image, as the study's class indices, tile by tile.
+"""Masks: images whose pixel values say the class, as a TIFF of any layout or a PNG.
 
-A mask is a TIFF of any layout (tiled, striped, pyramidal) or a PNG, of the slide's aspect ratio
-and any resolution. Of an RGB mask the first channel counts, as in PANDA. Only the finest level is
-read, by nearest neighbour: coarser levels may hold interpolated values that mean nothing.
+Tiled, striped and pyramidal TIFFs; of the slide's aspect ratio and at any resolution. Of an RGB
+mask the first channel counts, as in PANDA. Only the finest level is read, by nearest neighbour:
+coarser levels may hold interpolated values that mean nothing.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, Self
@@ -16,65 +17,14 @@ from PIL import Image
 
 from histosynth.cohort_settings import TissueClass
 from histosynth.errors import InputError
-from histosynth.tilesets import UNLABELLED
+from histosynth.slides.annotations.classes import class_lookup, to_classes
+from histosynth.slides.annotations.registry import register_annotation, require_file
 
-UNIFORM = "uniform:"  # annotation "uniform:normal": the whole slide is of class normal
-_NO_CLASS = 254  # marks a mask value that no class claims; never leaves this module
-_ASPECT_TOLERANCE = 0.01
+_TIFF_SUFFIXES = (".tif", ".tiff", ".btf")
 _CACHE_BYTES = 64 * 2**20
 
 
-def class_lookup(classes: Sequence[TissueClass]) -> np.ndarray:
-    """uint8 (65536,): the class index of every mask value."""
-    lookup = np.full(65536, _NO_CLASS, dtype=np.uint8)
-    for index, tissue_class in enumerate(classes):
-        lookup[tissue_class.values_at("")] = index
-    return lookup
-
-
-def to_classes(values: np.ndarray, classes: Sequence[TissueClass], *, slide_id: str) -> np.ndarray:
-    """Class indices of mask values.
-
-    Parameters
-    ----------
-    values : unsigned integers or bool (H, W)
-    classes : the study's classes, each with its mask values
-
-    Returns
-    -------
-    uint8 (H, W), indices into `classes`
-
-    Raises
-    ------
-    InputError : a value has no class; names the slide, the value and those known.
-    """
-    indices = class_lookup(classes)[values.astype(np.uint16, copy=False)]
-    if (indices == _NO_CLASS).any():
-        strange = sorted({int(v) for v in np.unique(values[indices == _NO_CLASS])})
-        known = ", ".join(f"{v} ({c.name})" for c in classes for v in c.values_at(""))
-        raise InputError(
-            f"slide {slide_id}: mask value {', '.join(map(str, strange[:8]))} has no class; known: "
-            f"{known}. Add it to the `values` of one of the study's `classes`, or correct the mask"
-        )
-    return indices
-
-
-def class_fractions(class_map: np.ndarray, count: int) -> np.ndarray:
-    """Area share of each class in a map; unlabelled pixels belong to none.
-
-    Parameters
-    ----------
-    class_map : uint8 (H, W) of class indices, 255 for unlabelled
-    count : number of classes
-
-    Returns
-    -------
-    float32 (count,)
-    """
-    counts = np.bincount(class_map.ravel(), minlength=UNLABELLED + 1)[:count]
-    return (counts / class_map.size).astype(np.float32)
-
-
+@register_annotation(*_TIFF_SUFFIXES, ".png")
 class Mask:
     """A slide's mask, opened once and read tile by tile; use it in a `with`.
 
@@ -83,10 +33,11 @@ class Mask:
     path : the mask's file
     dimensions : (width, height) of the slide's level 0 in pixels
     classes : the study's classes
+    site : decides what the mask's values mean
 
     Raises
     ------
-    InputError : no file, no image, or another aspect ratio than the slide's.
+    InputError : no file, no image, another shape than the slide's, or a site without values.
     """
 
     def __init__(
@@ -96,17 +47,19 @@ class Mask:
         dimensions: tuple[int, int],
         classes: Sequence[TissueClass],
         slide_id: str,
+        site: str = "",
     ) -> None:
-        self.path, self.slide_id, self._classes = Path(path), slide_id, classes
+        self.path, self.slide_id, self.site, self._classes = Path(path), slide_id, site, classes
+        class_lookup(classes, slide_id=slide_id, site=site)  # complains now, not at the first tile
         self._source = _open_source(self.path, slide_id)
         height, width = self._source.shape
-        expected = dimensions[0] * height / dimensions[1]
-        if abs(width - expected) > max(1.5, _ASPECT_TOLERANCE * expected):
+        if not _is_scaled((width, height), dimensions):
             self.close()
             raise InputError(
                 f"slide {slide_id}: mask {self.path} is {width} x {height} pixels, the slide "
                 f"{dimensions[0]} x {dimensions[1]}: another aspect ratio. Expected a mask of the "
-                "whole slide at any scale; export it again, or correct the `annotation` path"
+                "whole slide at any scale, not cropped or padded; export it again, or correct the "
+                "`annotation` path"
             )
         self._scale = (width / dimensions[0], height / dimensions[1])
 
@@ -120,17 +73,11 @@ class Mask:
         self.close()
 
     def region(self, x: float, y: float, size: int, *, scale: float) -> np.ndarray:
-        """The class map of a square of the slide.
+        """The class map of a square of the slide: see `Annotation.region`.
 
-        Parameters
-        ----------
-        x, y : upper left corner in level-0 pixels of the slide
-        size : side in pixels of the result
-        scale : level-0 pixels a pixel of the result
-
-        Returns
-        -------
-        uint8 (size, size), indices into the classes
+        Raises
+        ------
+        InputError : the mask cannot be decoded there, or holds a value of no class.
         """
         centres = (np.arange(size) + 0.5) * scale
         columns = self._nearest(x + centres, axis=0)
@@ -143,11 +90,18 @@ class Mask:
                 f"({x:.0f}, {y:.0f}): {error}; export it again"
             ) from None
         values = window[np.ix_(rows - rows[0], columns - columns[0])]
-        return to_classes(values, self._classes, slide_id=self.slide_id)
+        return to_classes(values, self._classes, slide_id=self.slide_id, site=self.site)
 
     def _nearest(self, places: np.ndarray, *, axis: int) -> np.ndarray:
         last = self._source.shape[1 - axis] - 1
         return np.clip(np.floor(places * self._scale[axis]).astype(np.int64), 0, last)
+
+
+def _is_scaled(size: tuple[int, int], dimensions: tuple[int, int]) -> bool:
+    """Whether one factor leads from `dimensions` to `size`, give or take a pixel of rounding."""
+    finest = max(whole / (part + 1) for part, whole in zip(size, dimensions, strict=True))
+    coarsest = min(whole / max(part - 1, 0.1) for part, whole in zip(size, dimensions, strict=True))
+    return finest <= coarsest
 
 
 class _Source(Protocol):
@@ -159,10 +113,9 @@ class _Source(Protocol):
 
 
 def _open_source(path: Path, slide_id: str) -> _Source:
-    if not path.is_file():
-        raise InputError(f"slide {slide_id}: no such mask {path}; correct its `annotation` path")
+    require_file(path, kind="mask", slide_id=slide_id)
     try:
-        if path.suffix.lower() in (".tif", ".tiff", ".btf"):
+        if path.suffix.lower() in _TIFF_SUFFIXES:
             return _TiffSource(path)
         return _ArraySource(path)
     except Exception as error:
@@ -207,6 +160,12 @@ class _TiffSource:
         dtype = self._page.dtype
         if dtype is None or dtype.kind not in "ub" or dtype.itemsize > 2:
             raise ValueError(f"pixels are {dtype}, not unsigned integers of 8 or 16 bits")
+        ends = [
+            o + n for o, n in zip(self._page.dataoffsets, self._page.databytecounts, strict=True)
+        ]
+        size = self._file.filehandle.size
+        if len(ends) < math.prod(self._page.chunked) or max(ends) > size:
+            raise ValueError(f"it is cut off: {size} bytes, and its index names places beyond")
         if self._page.samplesperpixel > 1 and self._page.planarconfig != 1:
             raise ValueError("channels in separate planes are not supported")
         return dtype
@@ -253,7 +212,7 @@ def read_mask(path: str | Path) -> np.ndarray:
     ValueError, OSError : the file is no image, or its pixels are no class values.
     """
     path = Path(path)
-    if path.suffix.lower() in (".tif", ".tiff"):
+    if path.suffix.lower() in _TIFF_SUFFIXES:
         values = tifffile.imread(path, key=0)
     else:
         with Image.open(path) as image:
@@ -267,30 +226,3 @@ def read_mask(path: str | Path) -> np.ndarray:
     if values.dtype.kind != "u" or values.dtype.itemsize > 2 or values.ndim != 2:
         raise ValueError(f"pixels are {values.dtype} {values.shape}, not class values")
     return values
-
-
-def downsample_classes(class_map: np.ndarray, size: tuple[int, int], *, count: int) -> np.ndarray:
-    """Resize a class map by majority of area (ties: the lower index).
-
-    Parameters
-    ----------
-    class_map : uint8 (H, W) of class indices, 255 for unlabelled
-    size : (height, width) of the result
-    count : number of classes
-
-    Returns
-    -------
-    uint8 `size`
-    """
-    if class_map.shape == tuple(size):
-        return class_map
-    indices = [*range(count), UNLABELLED]
-    shares = [
-        np.asarray(
-            Image.fromarray((class_map == index).astype(np.float32)).resize(
-                (size[1], size[0]), Image.Resampling.BOX
-            )
-        )
-        for index in indices
-    ]
-    return np.array(indices, dtype=np.uint8)[np.argmax(shares, axis=0)]
