@@ -43,6 +43,8 @@ def _paths(study: Study) -> dict[str, str]:
     paths = {
         "cohort.table": getattr(cohort, "table", None),
         "cohort.index": getattr(cohort, "index", None),
+        "cohort.root": getattr(cohort, "root", None),
+        "cohort.sheet": getattr(cohort, "sheet", None),
         "autoencoder.path": study.autoencoder.path,
     }
     for name, encoder in study.encoders.items():

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from histosynth.cohort_settings import ImageMaskCohort
 from histosynth.config import Study
 from histosynth.errors import InputError
 from histosynth.slides.annotations import (
@@ -154,7 +153,6 @@ class ImageSource:
     """
 
     def __init__(self, row: pd.Series, study: Study) -> None:
-        assert isinstance(study.cohort, ImageMaskCohort)
         size = study.tiling.size
         image = self._read_image(row)
         self._image = np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
@@ -193,9 +191,9 @@ class ImageSource:
                 f"{values.shape[0]} pixels, its image {image_size[0]} x {image_size[1]}; expected "
                 "equal sizes: export the mask again"
             )
-        assert isinstance(study.cohort, ImageMaskCohort)
-        if study.cohort.mask_threshold is not None:
-            values = (values > study.cohort.mask_threshold).astype(np.uint8)
+        threshold = getattr(study.cohort, "mask_threshold", None)
+        if threshold is not None:
+            values = (values > threshold).astype(np.uint8)
         class_map = to_classes(values, study.classes, slide_id=row["slide_id"])
         return downsample_classes(class_map, (size, size), count=len(study.classes))
 
