@@ -22,7 +22,7 @@ def sentences(results: Results, board: Leaderboard) -> list[tuple[str, str]]:
         ("Does it look like tissue?", _fidelity(board)),
         ("Does it obey the request?", _adherence(board)),
         ("Is it worth training on?", _utility(board)),
-        ("What to keep in mind.", " ".join(s for s in (_apart(board), _troubles(board)) if s)),
+        ("What to keep in mind.", " ".join(filter(None, _caveats(results, board)))),
     ]
     return [(question, text) for question, text in answers if text]
 
@@ -33,7 +33,7 @@ def _compared(results: Results) -> str:
     text = f"{ways} diffusion model {'was' if count == 1 else 'were'} compared"
     test = next((s for s in results.splits if s.split == "test"), None)
     if test:
-        text += f" on {test.tiles} held-out tiles of {_count(test.patients)} patients"
+        text += f" on {test.tiles} held-out tiles of {_count(test.patients)} {results.split_unit}s"
     return f"{text}{f', with {_count(seeds)} generator seeds each' if seeds > 1 else ''}."
 
 
@@ -170,6 +170,22 @@ def _mixed(board: Leaderboard, column: Column, cells: dict[str, Cell]) -> str:
     told += [f"clearly worse with {_names(harms)}"] if harms else []
     told = told or ["every interval overlaps that of real tiles alone"]
     return _sentence(f"{text}: {', '.join(told)}")
+
+
+def _caveats(results: Results, board: Leaderboard) -> list[str]:
+    return [_apart(board), _shared(results), _troubles(board)]
+
+
+def _shared(results: Results) -> str:
+    """Pictures in two splits, where there are any."""
+    found = results.duplicates.found if results.duplicates else []
+    if not found:
+        return ""
+    told = [f"{count} between {a} and {b}" for a, b, count in found]
+    return (
+        f"Splits share pictures (pairs of nearly the same tile: {listed(told)}), so scores may be "
+        "better than new tissue would give."
+    )
 
 
 def _apart(board: Leaderboard) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from histosynth.evaluations.rows import split_remark
 from histosynth.grid import Grid
 from histosynth.report.collect import Results
 from histosynth.report.glossary import metric
@@ -67,6 +68,7 @@ class Cell:
     rank: int | None = None
     mark: str = ""  # best, shares, or nothing
     incomplete: bool = False
+    caveat: str = ""  # what holds for every score of the study, kept apart from the cell's remark
     protocol_letter: str = ""  # where a column mixes protocols
 
     @property
@@ -139,8 +141,12 @@ def _seed_row(
             return Cell("missing", reason=f"no result file: {path}")
         return Cell("missing", reason=f"{path} has no row for {column.label}")
     row = match.iloc[0]
+    reason = str(row["reason"])
     if row["status"] != "ok":
-        return Cell(str(row["status"]), reason=str(row["reason"]) or "no reason given")
+        return Cell(str(row["status"]), reason=reason or "no reason given")
+    caveat = split_remark(results.split_unit) if results.split_unit != "patient" else ""
+    if not (caveat and reason.endswith(caveat)):
+        caveat = ""
     return Cell(
         "ok",
         value=float(row["value"]),
@@ -150,7 +156,8 @@ def _seed_row(
         n_real=_count(row["n_real"]),
         n_synthetic=_count(row["n_synthetic"]),
         protocol=str(row["protocol"]),
-        reason=str(row["reason"]),
+        reason=reason.removesuffix(caveat).removesuffix("; "),
+        caveat=caveat,
     )
 
 

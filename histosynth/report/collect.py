@@ -14,7 +14,10 @@ import pandas as pd
 
 from histosynth.config import Study
 from histosynth.errors import InputError
+from histosynth.evaluations.rows import SPLIT_UNIT
 from histosynth.files import short_hash
+from histosynth.report.data import DataFacts, data_facts
+from histosynth.report.duplicates import Duplicates, read_duplicates
 from histosynth.report.stages import (
     ClusterSet,
     SplitCount,
@@ -22,7 +25,6 @@ from histosynth.report.stages import (
     clusterings,
     json_or_none,
     split_counts,
-    tiling,
     trainings,
 )
 from histosynth.settings import Condition, SignalSettings
@@ -66,14 +68,20 @@ class Results:
     partial: bool
     conditions: tuple[ConditionInfo, ...]
     splits: tuple[SplitCount, ...]
-    rejected: dict[str, int]
-    failed_slides: tuple[tuple[str, str], ...]  # (slide, reason)
+    data: DataFacts
+    duplicates: Duplicates | None
     trainings: tuple[Training, ...]
     clusters: tuple[ClusterSet, ...]
     protocols: dict[str, dict[str, Any]]  # hash -> ingredients
     versions: dict[str, str]
     score_seconds: dict[str, float]  # metrics file -> seconds
     absent: tuple[str, ...]  # "<what>: no such file: <path>"
+
+    @property
+    def split_unit(self) -> str:
+        """What the split keeps apart: patient, slide or image."""
+        told = (made_of.get(SPLIT_UNIT) for made_of in self.protocols.values())
+        return next((str(unit) for unit in told if unit), self.data.split_unit)
 
     def metrics_path(self, condition: str, seed: int, group: str) -> Path:
         """Where the pipeline puts the rows of one cell of the grid."""
@@ -104,7 +112,6 @@ def collect(folder: str | Path, *, partial: bool = False) -> Results:
         told = content.get("protocols") or {}
         protocols.update(told if isinstance(told, dict) else {short_hash(p): p for p in told})
         versions.update(content.get("versions") or {})
-    rejected, failed = tiling(folder, absent)
     return Results(
         folder=folder,
         study=study,
@@ -112,8 +119,8 @@ def collect(folder: str | Path, *, partial: bool = False) -> Results:
         partial=partial,
         conditions=tuple(describe(name, c) for name, c in study.conditions.items()),
         splits=tuple(split_counts(folder, study, absent)),
-        rejected=rejected,
-        failed_slides=failed,
+        data=data_facts(folder, absent),
+        duplicates=read_duplicates(folder, absent),
         trainings=tuple(trainings(folder, study)),
         clusters=tuple(clusterings(folder, study, absent)),
         protocols=protocols,

@@ -159,13 +159,28 @@ def metric(name: str, higher_is_better: bool | None = None) -> Metric:
     return Metric(name, label, bool(higher_is_better), "", "")
 
 
-_REJECTIONS = {
-    "little_tissue": "less tissue than asked for",
-    "one_class": "no two classes within the heterogeneity bounds",
-    "over_cap": "beyond the largest number of tiles a slide",
+_RULES = {
+    "unreadable": "the file is damaged there",
+    "pen": "ink on the glass (tiling.reject)",
+    "border": "black or blank, beyond what was scanned (tiling.reject)",
+    "little_tissue": "less than tiling.min_tissue",
+    "one_class": "no two classes within the bounds of tiling.heterogeneity",
+    "blurred": "the scanner missed the focus there (tiling.reject)",
+    "over_cap": "tiling.max_tiles_per_slide",
+    "over_patient_cap": "tiling.max_tiles_per_patient",
 }
 
 
-def rejection(reason: str) -> str:
-    """A rejected tile's reason in words; an unknown one as it is."""
-    return _REJECTIONS.get(reason, reason.replace("_", " "))
+def rule_words(rule: str) -> str:
+    """Why a rule takes a tile, with the setting that decides; "" for one without more to say."""
+    if rule.startswith("outlier"):
+        return "a rule of Osorio et al. for patches that show nothing (tiling.outliers)"
+    return _RULES.get(rule, "")
+
+
+MPP_SOURCES = {
+    "slide": "the slide’s own file",
+    "table": "the cohort’s table, as the file does not say",
+    "study": "cohort.mpp of the study, as neither file nor table says",
+    "": "nobody: unknown",
+}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from histosynth.grid import Grid
 from histosynth.report.cells import Cell, Column, fill
@@ -84,8 +85,9 @@ def build(results: Results, columns: Iterable[Column]) -> Leaderboard:
         Line(c.name, c.words, "apart" if c.apart else "ranked", tuple(f[c.name] for f in filled))
         for c in results.conditions
     ]
+    words = partial(reference_words, unit=results.split_unit)
     lines += [
-        Line(name, reference_words(name), "reference", tuple(f[name] for f in filled))
+        Line(name, words(name), "reference", tuple(f[name] for f in filled))
         for name in reference_names(results)
     ]
     return Leaderboard(columns, tuple(lines))
@@ -100,11 +102,12 @@ def reference_names(results: Results) -> list[str]:
     ]
 
 
-def reference_words(name: str) -> str:
+def reference_words(name: str, *, unit: str = "patient") -> str:
+    """A reference row in words; `unit` is what the split keeps apart."""
     if name.endswith("~shuffled"):
         return "its images against requests dealt out at random"
     return {
-        "real": "real training tiles of other patients",
+        "real": f"real training tiles of other {unit}s",
         "autoencoder": "real test tiles through the autoencoder and back",
     }[name]
 

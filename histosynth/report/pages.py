@@ -14,9 +14,12 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from histosynth.evaluations.rows import split_remark
 from histosynth.report import answer, gallery, glossary, leaderboard, plots, tables
 from histosynth.report.cells import Column
 from histosynth.report.collect import Results
+from histosynth.report.data import shown_sheets
+from histosynth.report.duplicates import shown_pairs
 from histosynth.report.figures import COLORS, fixed, number
 
 PACKAGES = (
@@ -51,9 +54,10 @@ def render(results: Results, provenance: Provenance | None = None) -> str:
         "duration": tables.duration,
         "percent": lambda share: "–" if pd.isna(share) else f"{share:.0%}",
         "isna": pd.isna,
-        "rejection": glossary.rejection,
+        "rule": glossary.rule_words,
     }
     provenance = provenance or Provenance()
+    unit = results.split_unit
     return environment.get_template("index.html.j2").render(
         r=results,
         study=results.study,
@@ -68,6 +72,10 @@ def render(results: Results, provenance: Provenance | None = None) -> str:
         adherence=tables.adherence_tables(results),
         utility=tables.utility_tables(results),
         sheets=gallery.contact_sheets(results),
+        contact=shown_sheets(results.data),
+        mpp_words=glossary.MPP_SOURCES,
+        shared=shown_pairs(results),
+        caveat=split_remark(unit) if unit != "patient" else "",
         losses=plots.loss_plots(results),
         score_times=score_times(results),
         protocols=tables.protocol_rows(results),
@@ -113,7 +121,10 @@ def counts(line: leaderboard.Line) -> str:
 
 
 def trouble_list(results: Results, board: leaderboard.Leaderboard) -> list[dict[str, Any]]:
-    """Cells without a number or with a remark, those of one reason together, worst first."""
+    """Cells without a number or with a remark, those of one reason together, worst first.
+
+    What holds for every score, and what two splits share, is one entry each before the notes.
+    """
     cells: dict[tuple[str, str, str], list[Column]] = {}
     for line in board.lines:
         for column, cell in zip(board.columns, line.cells, strict=True):
@@ -124,11 +135,24 @@ def trouble_list(results: Results, board: leaderboard.Leaderboard) -> list[dict[
     for (kind, name, reason), columns in cells.items():
         grouped.setdefault((kind, reason, _where(board, columns)), []).append(name)
     order = ("failed", "missing", "note", "not_applicable")
-    items = sorted(grouped.items(), key=lambda item: order.index(item[0][0]))
-    return [
+    items = [
         {"status": kind, "name": answer.listed(names), "reason": reason, "where": where}
-        for (kind, reason, where), names in items
+        for (kind, reason, where), names in grouped.items()
     ]
+    return sorted(_of_the_study(results, board) + items, key=lambda i: order.index(i["status"]))
+
+
+def _of_the_study(results: Results, board: leaderboard.Leaderboard) -> list[dict[str, Any]]:
+    """Entries that concern no single cell."""
+    caveats = dict.fromkeys(c.caveat for line in board.lines for c in line.cells if c.caveat)
+    told = [("every score marked †", "all conditions", caveat) for caveat in caveats]
+    shared = "nearly the same picture on both sides; they are shown under Shared pictures"
+    told += [
+        (f"{a} and {b}", f"{count} pair{'' if count == 1 else 's'} of tiles", shared)
+        for a, b, count in (results.duplicates.found if results.duplicates else [])
+    ]
+    keys = ("name", "where", "reason")
+    return [{"status": "note", **dict(zip(keys, entry, strict=True))} for entry in told]
 
 
 def _where(board: leaderboard.Leaderboard, columns: list[Column]) -> str:

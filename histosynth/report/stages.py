@@ -86,40 +86,6 @@ def _distinct(table: pd.DataFrame, column: str) -> int:
     return int(table[column].nunique()) if column in table else 0
 
 
-def tiling(folder: Path, absent: list[str]) -> tuple[dict[str, int], tuple]:
-    """Reasons of rejected tiles and of failed slides, from the tiling jobs' own tables."""
-    rejected: dict[str, int] = {}
-    for path in sorted(folder.glob("tiles/*/rejected.parquet")):
-        for reason, count in pd.read_parquet(path)["reason"].value_counts().items():
-            rejected[str(reason)] = rejected.get(str(reason), 0) + int(count)
-    failed = []
-    chunks = sorted(folder.glob("tiles/*/slides.json"))
-    summary = json_or_none(folder / "tilesets" / "real" / "summary.json") or {}
-    if not chunks and not summary:
-        path = folder / "tilesets" / "real" / "summary.json"
-        absent.append(f"tiling summary: no such file: {path}")
-    slides = [slide for path in chunks for slide in slide_list(read_json(path))]
-    for slide in slides or slide_list(summary.get("failed_slides") or []):
-        if slide.get("status", "failed") == "failed":
-            failed.append((str(slide.get("slide_id", "?")), str(slide.get("reason", ""))))
-    if not rejected:
-        reasons = summary.get("reasons") or {}
-        rejected = {str(k): int(v) for k, v in reasons.items() if k != "accepted"}
-    return dict(sorted(rejected.items(), key=lambda item: -item[1])), tuple(failed)
-
-
-def slide_list(content: Any) -> list[dict[str, Any]]:
-    """Slides as a list of records, from a list or from a mapping of slide id to record."""
-    if isinstance(content, dict):
-        content = content.get("slides", content)
-    if isinstance(content, dict):
-        return [
-            {"slide_id": key, **(value if isinstance(value, dict) else {"reason": value})}
-            for key, value in content.items()
-        ]
-    return [item for item in content if isinstance(item, dict)]
-
-
 def trainings(folder: Path, study: Study) -> list[Training]:
     wanted: list[tuple[str, int | None, str]] = []
     if study.autoencoder.kind == "train":
