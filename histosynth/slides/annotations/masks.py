@@ -161,7 +161,7 @@ class _TiffSource:
         if dtype is None or dtype.kind not in "ub" or dtype.itemsize > 2:
             raise ValueError(f"pixels are {dtype}, not unsigned integers of 8 or 16 bits")
         ends = [
-            o + n for o, n in zip(self._page.dataoffsets, self._page.databytecounts, strict=True)
+            o + n for o, n in zip(self._page.dataoffsets, self._page.databytecounts, strict=False)
         ]
         size = self._file.filehandle.size
         if len(ends) < math.prod(self._page.chunked) or max(ends) > size:
