@@ -89,9 +89,11 @@ rule split:
     params:
         config=CONFIG,
         settings=GRID.settings("split"),
+        tiles=lambda wildcards, input: Path(input.chunks[0]).parent,
+        chunks=STUDY.tiling.chunks,
         folder=subpath(output.summary, parent=True),
     message:
         "Gathering the tiles into train, val and test"
     shell:
-        "python scripts/split.py --config {params.config} --chunks {input.chunks}"
-        " --output {params.folder} 2>&1 | tee {log}"
+        "python scripts/split.py --config {params.config} --tiles {params.tiles}"
+        " --chunks {params.chunks} --output {params.folder} 2>&1 | tee {log}"

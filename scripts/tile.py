@@ -8,8 +8,9 @@ from histosynth.scripting import log, parser, run
 
 def build_parser() -> argparse.ArgumentParser:
     made = parser(
-        "Tile every N-th slide of a cohort: tileset/ (tiles kept), rejected.parquet (the others\n"
-        "with their reasons), slides.json (what became of each slide).",
+        "Tile every N-th slide of a cohort: train/, val/ and test/ (tiles kept), rejected.parquet\n"
+        "(others, with their reasons), slides.json (what became of each slide). What is done lies\n"
+        "in OUTPUT.state too: a repeat redoes only slides that failed or changed.",
         example="python scripts/tile.py --config config.yaml --cohort results/demo/cohort.parquet "
         "--chunk 0 --chunks 2 --output results/demo/tiles/chunk0",
     )

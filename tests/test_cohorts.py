@@ -171,8 +171,8 @@ def image_cohort(folder, *, sizes=(32,) * 6, mask_sizes=None, threshold=127, **c
 
 def test_ready_made_images_become_tiles_with_thresholded_masks(tmp_path):
     study = image_cohort(tmp_path)
-    tile_chunk(load_cohort(study), study, tmp_path / "out", progress=False)
-    tiles = TileSet.open(tmp_path / "out/tileset")
+    tile_chunk(load_cohort(study).assign(split="train"), study, tmp_path / "out", progress=False)
+    tiles = TileSet.open(tmp_path / "out/train")
     assert len(tiles) == 6
     expected = np.zeros((16, 16), np.uint8)
     expected[:, :8] = 1
@@ -187,8 +187,8 @@ def test_ready_made_images_become_tiles_with_thresholded_masks(tmp_path):
 
 def test_images_of_their_tiles_size_are_kept_bit_by_bit(tmp_path):
     study = image_cohort(tmp_path, sizes=(16,) * 3)
-    tile_chunk(load_cohort(study), study, tmp_path / "out", progress=False)
-    tiles = TileSet.open(tmp_path / "out/tileset")
+    tile_chunk(load_cohort(study).assign(split="train"), study, tmp_path / "out", progress=False)
+    tiles = TileSet.open(tmp_path / "out/train")
     for i in range(3):
         np.testing.assert_array_equal(tiles.image(i), np.asarray(Image.open(tmp_path / f"{i}.png")))
 
@@ -220,11 +220,13 @@ def test_a_broken_image_among_good_ones_is_listed_when_tiled(tmp_path):
     whole = (tmp_path / "3.png").read_bytes()
     (tmp_path / "3.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "4.png").write_text("no image")
-    slides = tile_chunk(load_cohort(study), study, tmp_path / "out", progress=False)
+    slides = tile_chunk(
+        load_cohort(study).assign(split="train"), study, tmp_path / "out", progress=False
+    )
     failed = {s["slide_id"]: s["reason"] for s in slides if s["status"] == "failed"}
     assert set(failed) == {"3", "4"}
     assert "3.png cannot be read" in failed["3"] and "4.png cannot be read" in failed["4"]
-    assert len(TileSet.open(tmp_path / "out/tileset")) == 4
+    assert len(TileSet.open(tmp_path / "out/train")) == 4
 
 
 def test_a_column_the_index_lacks_is_named(tmp_path):

@@ -8,13 +8,14 @@ import pytest
 import tifffile
 from PIL import Image
 from scipy.stats import entropy
-from slide_files import TILE, damage_tile, tissue, write_slide
+from slide_cohorts import CLASSES, make_study, one_slide, small_cohort, tiling, write_mask
+from slide_files import damage_tile, tissue, write_slide
 
-from histosynth.cohort_settings import Label, Tiling, TissueClass
-from histosynth.config import Study
+from histosynth.cohort_settings import Label, Tiling
 from histosynth.errors import InputError
 from histosynth.slides.annotations import Mask, class_fractions, downsample_classes
-from histosynth.slides.chunks import gather_splits, tile_chunk
+from histosynth.slides.chunks import tile_chunk
+from histosynth.slides.gather import gather_splits
 from histosynth.slides.sources import Candidates
 from histosynth.slides.tiling import (
     class_entropy,
@@ -25,58 +26,6 @@ from histosynth.slides.tiling import (
     tile_labels,
 )
 from histosynth.tilesets import TileSet
-
-CLASSES = [
-    TissueClass(name="stroma", values=[1, 7]),
-    TissueClass(name="tumour", values=[2]),
-]
-
-
-def make_study(**changes) -> Study:
-    settings = {
-        "study": "test",
-        "cohort": {"kind": "table", "table": "unused.csv"},
-        "classes": [c.model_dump() for c in CLASSES],
-        "label": {
-            "source": "class_fraction",
-            "names": ["healthy", "cancer"],
-            "classes": ["tumour"],
-            "threshold": 0.5,
-        },
-        "tiling": {"size": 32, "mpp": 2.0, "heterogeneity": None, "min_tissue": 0.5},
-        "encoders": {"texture": {}},
-        "conditions": {"plain": {"signals": []}},
-        "evaluation": {"encoders": ["texture"]},
-    }
-    return Study.parse(settings | changes)
-
-
-def tiling(**changes) -> dict:
-    return {"size": 32, "mpp": 2.0, "heterogeneity": None, "min_tissue": 0.5} | changes
-
-
-def write_mask(path, values, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tifffile.imwrite(path, values, **options)
-    return path
-
-
-def one_slide(folder, name="S1", *, split="train", image=None, mask=None, seed=0) -> dict:
-    """A cohort row: a slide of 512 x 512 um, tissue all over, stroma left and tumour right."""
-    image = tissue(512, 512, seed=seed) if image is None else image
-    if mask is None:
-        mask = np.where(np.arange(512) < 256, 1, 2).astype(np.uint8)[None].repeat(512, axis=0)
-    return {
-        "slide_id": name,
-        "patient_id": f"patient-{name}",
-        "site": "here",
-        "split": split,
-        "image": str(write_slide(folder / f"{name}.tiff", image)),
-        "annotation": str(write_mask(folder / f"{name}-mask.tiff", mask, tile=(TILE, TILE))),
-        "label": None,
-        "mpp": np.nan,
-    }
-
 
 # --- the rules, on arrays
 
@@ -253,7 +202,7 @@ def test_tiles_hold_the_pixels_and_classes_of_their_place(tmp_path):
     row = one_slide(tmp_path)
     study = make_study(tiling=tiling(mpp=1.0, stride=48))
     slides = tile_chunk(pd.DataFrame([row]), study, tmp_path / "out", progress=False)
-    tiles = TileSet.open(tmp_path / "out/tileset")
+    tiles = TileSet.open(tmp_path / "out/train")
     # 11 tiles of 32 px fit 512 px at a stride of 48.
     assert len(tiles) == 121 and slides[0]["counts"] == {"accepted": 121}
     image = tifffile.imread(row["image"], key=0)
@@ -273,26 +222,25 @@ def test_kept_and_rejected_tiles_together_are_the_grid(tmp_path):
     row = one_slide(tmp_path, image=image)
     study = make_study(tiling=tiling(heterogeneity=(0.2, 0.8), stride=16, max_tiles_per_slide=3))
     (slide,) = tile_chunk(pd.DataFrame([row]), study, tmp_path / "out", progress=False)
-    kept = TileSet.open(tmp_path / "out/tileset").table
+    kept = TileSet.open(tmp_path / "out/train").table
     rejected = pd.read_parquet(tmp_path / "out/rejected.parquet")
     assert list(kept.columns) == list(rejected.columns)
     grid = {(x, y) for x in range(0, 449, 32) for y in range(0, 449, 32)}
+    # What has too little tissue, or is over a cap, is most of a slide: counted, not listed.
     both = pd.concat([kept, rejected])
-    assert len(both) == len(grid) and set(zip(both["x"], both["y"], strict=True)) == grid
+    places = set(zip(both["x"], both["y"], strict=True))
+    assert (
+        len(places) == len(both) and places <= grid and sum(slide["counts"].values()) == len(grid)
+    )
     assert kept["accepted"].all() and not rejected["accepted"].any()
     assert len(kept) == 3
     # The border between stroma and tumour is x = 256; tiles are 64 um wide, every 32 um.
     assert set(kept["x"]) == {224} and kept["y"].max() <= 224
-    assert set(rejected["reason"]) == {"little_tissue", "one_class", "over_cap"}
-    assert (rejected[rejected["y"] > 256]["reason"] == "little_tissue").all()
-    assert slide["counts"] == {"accepted": 3, **rejected["reason"].value_counts().to_dict()}
-
-
-def small_cohort(folder) -> pd.DataFrame:
-    splits = ["train", "train", "train", "val", "test"]
-    return pd.DataFrame(
-        [one_slide(folder, f"S{i}", split=split, seed=i) for i, split in enumerate(splits)]
-    )
+    assert set(rejected["reason"]) == {"one_class"} and rejected["y"].max() <= 224
+    # 8 of the 15 rows of tiles are at least half on tissue; each has 1 place with two classes.
+    one_class = 8 * 14
+    expected = {"accepted": 3, "one_class": one_class, "over_cap": 8 - 3, "little_tissue": 7 * 15}
+    assert slide["counts"] == expected and len(rejected) == one_class
 
 
 def test_the_sets_do_not_depend_on_the_number_of_chunks(tmp_path):
@@ -359,7 +307,7 @@ def test_a_damaged_region_costs_its_tiles_only(tmp_path):
     rejected = pd.read_parquet(tmp_path / "out/rejected.parquet")
     assert rejected[["x", "y"]].to_numpy().tolist() == [[64, 64]]
     assert "S1.tiff cannot be read" in rejected["reason"].iloc[0]
-    assert len(TileSet.open(tmp_path / "out/tileset")) == 63
+    assert len(TileSet.open(tmp_path / "out/train")) == 63
 
 
 def test_all_slides_failing_is_an_error(tmp_path):
@@ -398,7 +346,7 @@ def test_the_heterogeneity_rule_without_masks_is_refused_at_once(tmp_path):
 def test_a_slide_without_a_mask_gives_unlabelled_maps(tmp_path):
     cohort = pd.DataFrame([one_slide(tmp_path) | {"annotation": ""}])
     tile_chunk(cohort, make_study(), tmp_path / "out", progress=False)
-    tiles = TileSet.open(tmp_path / "out/tileset")
+    tiles = TileSet.open(tmp_path / "out/train")
     assert (tiles.maps() == 255).all()
     assert tiles.table[["class_stroma", "class_tumour", "entropy"]].isna().all(axis=None)
     assert tiles.table["label"].isna().all()
@@ -408,7 +356,7 @@ def test_the_real_slide_gives_tissue_tiles_at_the_requested_resolution(tmp_path,
     row = one_slide(tmp_path) | {"image": str(shared_data / "slides/CMU-1-Small-Region.svs")}
     study = make_study(classes=[], label=None, tiling=tiling(size=128, mpp=1.0))
     (slide,) = tile_chunk(pd.DataFrame([row]), study, tmp_path / "out", progress=False)
-    tiles = TileSet.open(tmp_path / "out/tileset")
+    tiles = TileSet.open(tmp_path / "out/train")
     # 128 um tiles are its 256-px tiles, of which some 33 to 38 are half tissue (test_tissue.py).
     assert 31 <= len(tiles) <= 38 and len(tiles) == slide["counts"]["accepted"]
     assert slide["counts"]["accepted"] + slide["counts"]["little_tissue"] == 8 * 11

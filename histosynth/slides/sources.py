@@ -9,12 +9,14 @@ from PIL import Image
 from histosynth.config import Study
 from histosynth.errors import InputError
 from histosynth.slides.annotations import (
-    Mask,
+    Annotation,
     class_fractions,
     downsample_classes,
+    open_annotation,
     read_mask,
     to_classes,
 )
+from histosynth.slides.cohorts import ADAPTERS
 from histosynth.slides.readers import Slide, open_slide, read_image
 from histosynth.slides.tiling import UNREADABLE, grid_positions
 from histosynth.slides.tissue import TISSUE_MPP, box_means, find_tissue
@@ -69,6 +71,16 @@ class Source(Protocol):
         ...
 
 
+def open_source(row: pd.Series, study: Study) -> Source:
+    """What the cohort's kind says a row is, opened for cutting."""
+    kind = ADAPTERS[study.cohort.kind].source
+    if kind == "patches":
+        from histosynth.slides.patches import open_patches  # which builds on this module
+
+        return open_patches(row, study)
+    return ImageSource(row, study) if kind == "image" else SlideSource(row, study)
+
+
 class SlideSource:
     """Tiles on a grid over a slide, at the study's resolution.
 
@@ -80,17 +92,18 @@ class SlideSource:
 
     def __init__(self, row: pd.Series, study: Study) -> None:
         self._tiling, self._classes = study.tiling, study.classes
-        self._mask: Mask | None = None
+        self._annotation: Annotation | None = None
         self._slide: Slide = open_slide(row["image"], mpp=row["mpp"], slide_id=row["slide_id"])
         try:
             if self._tiling.mpp is not None:
                 self._slide.check_mpp(self._tiling.mpp)
             if study.classes and row["annotation"]:
-                self._mask = Mask(
+                self._annotation = open_annotation(
                     row["annotation"],
                     dimensions=self._slide.dimensions,
                     classes=study.classes,
                     slide_id=row["slide_id"],
+                    site=row["site"],
                 )
         except Exception:
             self._slide.close()
@@ -106,8 +119,8 @@ class SlideSource:
 
     def __exit__(self, *_: object) -> None:
         self._slide.close()
-        if self._mask is not None:
-            self._mask.close()
+        if self._annotation is not None:
+            self._annotation.close()
 
     def candidates(self) -> Candidates:
         size = self._tiling.size
@@ -127,7 +140,7 @@ class SlideSource:
         faults = np.full(len(positions), "", dtype=object)
         faults[unreadable] = f"{UNREADABLE}: the overview cannot be decoded here"
         fractions = np.full((len(positions), len(self._classes)), np.nan, dtype=np.float32)
-        if self._mask is not None:
+        if self._annotation is not None:
             for i in np.flatnonzero((tissue >= self._tiling.min_tissue) & (faults == "")):
                 fractions[i] = class_fractions(self._map(*positions[i]), len(self._classes))
         entropy = np.full(len(positions), np.nan)
@@ -141,9 +154,9 @@ class SlideSource:
         return image, self._map(x, y) if self._classes else None
 
     def _map(self, x: int, y: int) -> np.ndarray:
-        if self._mask is None:
+        if self._annotation is None:
             return np.full((self._tiling.size, self._tiling.size), UNLABELLED, dtype=np.uint8)
-        return self._mask.region(x, y, self._tiling.size, scale=self._scale)
+        return self._annotation.region(x, y, self._tiling.size, scale=self._scale)
 
 
 class ImageSource:
@@ -194,7 +207,7 @@ class ImageSource:
         threshold = getattr(study.cohort, "mask_threshold", None)
         if threshold is not None:
             values = (values > threshold).astype(np.uint8)
-        class_map = to_classes(values, study.classes, slide_id=row["slide_id"])
+        class_map = to_classes(values, study.classes, slide_id=row["slide_id"], site=row["site"])
         return downsample_classes(class_map, (size, size), count=len(study.classes))
 
     def __enter__(self) -> Self:
