@@ -55,9 +55,12 @@ class Study(Settings):
     @field_validator("classes")
     @classmethod
     def _distinct_classes(cls, classes: list[TissueClass]) -> list[TissueClass]:
-        names = [c.name for c in classes]
-        values = [str(v) for c in classes for v in c.values]
-        for kind, items in (("name", names), ("mask value", values)):
+        found = {"name": [c.name for c in classes]}
+        sites = {site for c in classes if isinstance(c.values, dict) for site in c.values}
+        for site in sorted(sites) or [""]:
+            kind = f"mask value (site {site})" if site else "mask value"
+            found[kind] = [str(v) for c in classes for v in c.values_at(site)]
+        for kind, items in found.items():
             repeated = sorted({i for i in items if items.count(i) > 1})
             if repeated:
                 raise ValueError(f"{kind} {', '.join(repeated)} is given more than once")

@@ -45,6 +45,8 @@ def _paths(study: Study) -> dict[str, str]:
         "cohort.index": getattr(cohort, "index", None),
         "cohort.root": getattr(cohort, "root", None),
         "cohort.sheet": getattr(cohort, "sheet", None),
+        "cohort.root": getattr(cohort, "root", None),
+        "cohort.sheet": getattr(cohort, "sheet", None),
         "autoencoder.path": study.autoencoder.path,
     }
     for name, encoder in study.encoders.items():
