@@ -12,6 +12,7 @@ import pandas as pd
 from histosynth.cohort_settings import ClassFoldersCohort
 from histosynth.config import Study
 from histosynth.errors import InputError
+from histosynth.slides.cohorts.folders import release_folder
 from histosynth.slides.cohorts.registry import register_cohort
 from histosynth.slides.splits import SPLITS
 
@@ -26,7 +27,7 @@ def _class_folders(study: Study, table: Path | None) -> pd.DataFrame:
         raise InputError(
             "the study has `classes`, but kind class_folders has no masks; remove `classes`"
         )
-    root = Path(settings.root)
+    root = release_folder(settings.root, holds="a folder a class, or those of cohort.splits")
     pattern = _pattern(settings.patient)
     rows = []
     for folder, split in _split_folders(root, settings):

@@ -11,6 +11,7 @@ import pandas as pd
 from histosynth.cohort_settings import PcamCohort
 from histosynth.config import Study
 from histosynth.errors import InputError
+from histosynth.slides.cohorts.folders import release_folder
 from histosynth.slides.cohorts.pcam_files import PatchFiles, read_places
 from histosynth.slides.cohorts.registry import register_cohort
 from histosynth.slides.cohorts.tables import read_table, where
@@ -22,9 +23,7 @@ _KAGGLE = "train_labels.csv"
 @register_cohort("pcam", source="patches")
 def _pcam(study: Study, table: Path | None) -> pd.DataFrame:
     assert isinstance(study.cohort, PcamCohort)
-    root = Path(study.cohort.root)
-    if not root.is_dir():
-        raise InputError(f"cohort.root: {root} is no folder; expected PCam's files in it")
+    root = release_folder(study.cohort.root, holds=f"PCam's HDF5 files, or Kaggle's {_KAGGLE}")
     _check_study(study)
     official = any(root.glob("camelyonpatch_level_2_split_*"))
     if not official and (root / _KAGGLE).exists():
