@@ -108,11 +108,11 @@ def _read(path: Path) -> bytes:
 
 
 def _decode(path: Path, data: bytes) -> str:
-    encoding = "utf-16" if data.startswith(_UTF16_MARKS) else "utf-8-sig"
+    encoding = "UTF-16" if data.startswith(_UTF16_MARKS) else "UTF-8"
     try:
-        text = data.decode(encoding)
+        text = data.decode(encoding).removeprefix("\ufeff")  # the mark
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error}); save it as CSV UTF-8") from None
+        raise InputError(f"{path}: not {encoding} text ({error}); save it as CSV UTF-8") from None
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise InputError(
