@@ -1,5 +1,6 @@
 """TileSet: what is written is what is read, from any process, and never half."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from histosynth.errors import InputError
+from histosynth.tileset_links import link_tilesets, read_tables
 from histosynth.tilesets import UNLABELLED, TileSet, TileSetWriter
 
 
@@ -114,6 +116,78 @@ def test_fingerprint_follows_pixels_maps_and_rows(tmp_path):
     assert fingerprint("same") == first
     changed = {fingerprint("p", pixel=1), fingerprint("m", value=1), fingerprint("r", label="b")}
     assert first not in changed and len(changed) == 3
+
+
+def test_the_fingerprint_knows_nothing_of_shards(tmp_path, monkeypatch):
+    write(tmp_path / "set")
+    monkeypatch.setattr("histosynth.shards.SHARD_BYTES", 1000)
+    write(tmp_path / "shards")
+    assert len(list((tmp_path / "shards").glob("images-*.tar"))) > 1
+    sets = [TileSet.open(tmp_path / name) for name in ("set", "shards")]
+    assert sets[0].fingerprint == sets[1].fingerprint
+
+
+def test_tiles_of_another_set_are_taken_byte_for_byte(tmp_path):
+    write(tmp_path / "set")
+    source = TileSet.open(tmp_path / "set")
+    rows = source.table.to_dict("records")
+    with TileSetWriter(tmp_path / "copy", classes=["a", "b"]) as writer:
+        for i in (4, 0, 5):
+            writer.add_from(source, i, rows[i])
+    copy = TileSet.open(tmp_path / "copy")
+    assert [copy.encoded(n) for n in range(3)] == [source.encoded(i) for i in (4, 0, 5)]
+    with TileSetWriter(tmp_path / "drawn", classes=["a", "b"]) as writer:
+        for i in (4, 0, 5):
+            writer.add(source.image(i), rows[i], source.map(i))
+    assert copy.fingerprint == TileSet.open(tmp_path / "drawn").fingerprint
+
+
+def test_a_set_of_others_links_is_the_set_written_at_once(tmp_path, monkeypatch):
+    write(tmp_path / "whole", n=9)
+    whole = TileSet.open(tmp_path / "whole")
+    rows = whole.table.to_dict("records")
+    monkeypatch.setattr("histosynth.shards.SHARD_BYTES", 2000)
+    halves = [tmp_path / "odd", tmp_path / "even"]
+    for folder, first in zip(halves, (1, 0), strict=True):
+        with TileSetWriter(folder, classes=["a", "b"]) as writer:
+            for i in range(first, 9, 2):
+                writer.add_from(whole, i, rows[i])
+    table = read_tables(halves)
+    order = np.argsort(table["tile_id"].to_numpy())
+    link_tilesets(
+        tmp_path / "links", halves, table=table.take(order), rows=order, provenance={"by": "links"}
+    )
+    links = TileSet.open(tmp_path / "links")
+    assert links.fingerprint == whole.fingerprint and links.provenance == {"by": "links"}
+    np.testing.assert_array_equal(links.images(), whole.images())
+    np.testing.assert_array_equal(links.maps(), whole.maps())
+
+
+def test_a_tile_in_two_sources_is_refused(tmp_path):
+    write(tmp_path / "set")
+    twice = [tmp_path / "set"] * 2
+    table = read_tables(twice)
+    with pytest.raises(InputError, match="links: a tile_id is in two of its sources"):
+        link_tilesets(tmp_path / "links", twice, table=table, rows=np.arange(12), provenance={})
+
+
+def test_more_shards_than_may_be_open_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("histosynth.shards.SHARD_BYTES", 1000)
+    monkeypatch.setattr("histosynth.shards.OPEN_SHARDS", 2)
+    images, _ = write(tmp_path / "set", n=12)
+    tiles = TileSet.open(tmp_path / "set")
+    before = len(os.listdir("/proc/self/fd"))
+    for i in (0, 11, 5, 0, 7, 3, 11):
+        np.testing.assert_array_equal(tiles.image(i), images[i])
+    assert len(os.listdir("/proc/self/fd")) - before <= 2
+
+
+def test_a_set_of_an_older_version_says_what_to_do(tmp_path):
+    write(tmp_path / "set")
+    path = tmp_path / "set" / "tileset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 1}))
+    with pytest.raises(InputError, match="of version 1, expected 2; remove the folder and run"):
+        TileSet.open(tmp_path / "set")
 
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
