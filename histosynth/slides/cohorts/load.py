@@ -16,7 +16,7 @@ from histosynth.errors import InputError
 from histosynth.slides.annotations import UNIFORM
 from histosynth.slides.cohorts.registry import ADAPTERS, COHORT_COLUMNS
 from histosynth.slides.cohorts.tables import where
-from histosynth.slides.splits import assign_splits
+from histosynth.slides.splits import assign_splits, check_own_images
 
 
 def load_cohort(study: Study, *, table: Path | None = None) -> pd.DataFrame:
@@ -35,7 +35,8 @@ def load_cohort(study: Study, *, table: Path | None = None) -> pd.DataFrame:
     Raises
     ------
     InputError : a column is missing, an id is empty or double, a file does not exist, a label is
-        unknown, a patient is in two splits, ready-made images differ in size.
+        unknown, a patient is in two splits or an image of two patients, ready-made images differ
+        in size.
     """
     adapter = ADAPTERS[study.cohort.kind]
     raw = adapter.load(study, table)
@@ -56,6 +57,8 @@ def load_cohort(study: Study, *, table: Path | None = None) -> pd.DataFrame:
         _check_files(cohort, column, source)
     if raw.attrs.get("rows", adapter.source) == "image":
         _check_sizes(cohort, source)
+    if adapter.source != "patches":  # there the slides of a split share its file
+        check_own_images(cohort, source=source)
     cohort["split"] = assign_splits(cohort, study.split, source=source)
     return cohort[COHORT_COLUMNS].reset_index(drop=True)
 
