@@ -29,9 +29,15 @@ def main(args: argparse.Namespace) -> None:
     check_annotations(cohort, study)
     with atomic_file(args.output) as partial:
         cohort.to_parquet(partial, index=False)
+    unit = cohort["split_unit"].iloc[0]
     counts = cohort.groupby("split")["patient_id"].nunique()
-    patients = ", ".join(f"{name} {counts[name]}" for name in ("train", "val", "test"))
-    log(f"cohort: {len(cohort)} slides; patients: {patients}")
+    told = ", ".join(f"{name} {counts[name]}" for name in ("train", "val", "test"))
+    log(f"cohort: {len(cohort)} slides; {unit}s: {told}")
+    if unit != "patient":
+        log(
+            f"cohort: split by {unit}, not by patient: the cohort does not tell patients, so no "
+            "split can keep them apart; every score is optimistic, and is marked so"
+        )
 
 
 if __name__ == "__main__":
