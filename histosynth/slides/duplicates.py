@@ -30,6 +30,7 @@ MIN_DETAIL = 4.0  # grey levels: a tile with less is too plain to be told from a
 MATCHES = 8  # candidates confirmed for each tile, nearest hashes first
 LISTED = 1000
 LIMIT = 300_000  # tiles of a split: a seeded sample beyond; 3 KiB of memory each
+_BACK = (0, 1, 2, 3, 4, 6, 5, 7)  # the turn that undoes each turn
 _FREQUENCIES = 8
 _BLOCK = 4  # pixels: detail is what is left after the mean of each such block is taken off
 _DISTANCES_AT_ONCE = 1 << 18
@@ -202,7 +203,10 @@ def correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def match(first: Prints, second: Prints, *, threads: int = 1) -> list[Match]:
     """Pairs of pictures of two splits that are nearly the same."""
     if len(first.rows) < len(second.rows):  # candidates are limited for each of the fewer
-        return [m._replace(i=m.j, j=m.i) for m in match(second, first, threads=threads)]
+        return [
+            m._replace(i=m.j, j=m.i, turn=_BACK[m.turn])
+            for m in match(second, first, threads=threads)
+        ]
     if not len(second.rows):
         return []
     found = []
