@@ -73,17 +73,19 @@ def deal_patients(
     patients = cohort.sort_values(["patient_id", "slide_id"]).drop_duplicates("patient_id")
     names: Sequence[str]
     if settings.folds and among == SPLITS:
-        names, quota = _fold_names(settings), _fold_sizes(len(patients), settings, source=source)
+        names, sizes = _fold_names(settings), _fold_sizes(len(patients), settings, source=source)
     else:
-        sizes = split_sizes(len(patients), settings, source=source, among=among)
-        names, quota = among, list(sizes.values())
+        by_split = split_sizes(len(patients), settings, source=source, among=among)
+        names, sizes = among, list(by_split.values())
     rng = np.random.default_rng(settings.seed)
     patients = patients.iloc[rng.permutation(len(patients))]
     strata = [name for name in ("site", "label") if name in patients and name in settings.stratify]
     if strata:
-        keys = patients[strata].fillna("").astype(str).agg("\t".join, axis=1)
-        patients = patients.iloc[np.argsort(keys.to_numpy(), kind="stable")]
-    shares = np.array(quota) / len(patients)
+        first, *others = [patients[name].fillna("").astype(str) for name in strata]
+        keys = first.str.cat(others, sep="\t").to_numpy(object)
+        patients = patients.iloc[np.argsort(keys, kind="stable")]
+    quota = np.array(sizes)
+    shares = quota / len(patients)
     given = np.zeros(len(quota))
     dealt = {}
     for turn, patient in enumerate(patients["patient_id"], start=1):
