@@ -7,7 +7,8 @@ from slide_files import TILE, damage_tile, halve, noise, write_slide
 
 from histosynth.errors import InputError
 from histosynth.slides import open_slide
-from histosynth.slides.readers import on_white, slide_mpp
+from histosynth.slides.readers import on_white
+from histosynth.slides.resolution import slide_mpp
 
 
 @pytest.fixture(scope="module")

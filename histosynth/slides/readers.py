@@ -1,11 +1,13 @@
-"""Reading slides with OpenSlide: a square of tissue at a requested resolution.
+"""Reading slides: a square of tissue at a requested resolution.
 
-The resolution of a slide is what the slide says (`openslide.mpp-x/y`, then the TIFF resolution
-tags), then what the cohort says. It is never guessed from the objective's magnification.
+OpenSlide opens every slide and is the reference for its pixels; `tiled_jpeg` reads the common
+layouts faster and equally.
 """
 
+import functools
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -14,12 +16,11 @@ import openslide
 from PIL import Image
 
 from histosynth.errors import InputError
+from histosynth.slides.resolution import own_mpp, slide_mpp
+from histosynth.slides.tiled_jpeg import TiledPyramid, open_pyramid
 
 RESIZE_FILTER = "pillow-lanczos"  # antialiased: Pillow widens the kernel when it shrinks
 _LANCZOS_REACH = 3  # kernel half-width, in pixels of the coarser grid
-# A resolution outside this range is a desktop default (72 dpi reads 353 um), not a scanner's.
-_PLAUSIBLE_MPP = (0.02, 50.0)
-_ANISOTROPY = 0.05
 _FINEST_UPSCALE = 1.15  # scanners called "40x" range from 0.22 to 0.28 um a pixel
 _LEVEL_TOLERANCE = 1.01  # level sizes are rounded, so a downsample of 4 may read 4.016
 _BLOCK_PIXELS = 4096  # largest side of one read, in pixels of the level read
@@ -46,28 +47,36 @@ def open_slide(
 class Slide:
     """An open slide; use it in a `with`, or `close` it.
 
+    A pickled slide opens its file anew where it is unpickled, and a forked one opens OpenSlide's
+    files anew where it needs them: OpenSlide must not be shared between processes.
+
     Attributes
     ----------
     dimensions : (width, height) of level 0 in pixels
     mpp : micrometres a level-0 pixel
     mpp_source : "slide" where the file says it, "" where the caller does
-    reader : the reader and the format it found
+    reader : the reader and the format it found, "tiled JPEG (aperio)" or "openslide 4.0.1 (mirax)"
     """
 
     def __init__(self, path: Path, *, mpp: float | None, slide_id: str | None) -> None:
         self.path = path
         self.slide_id = slide_id or path.name
-        self._handle = self._open()
+        self._given_mpp = mpp
+        self._handle, self._process = self._open(), os.getpid()
         properties = self._handle.properties
         try:
             self.mpp = slide_mpp(properties, fallback=mpp, slide_id=self.slide_id)
-            self.mpp_source = "slide" if _own_mpp(properties, self.slide_id) else ""
         except InputError:
-            self.close()
+            self._handle.close()
             raise
+        self.mpp_source = "" if own_mpp(properties) is None else "slide"
         self.dimensions: tuple[int, int] = self._handle.dimensions
+        self._level_dimensions = self._handle.level_dimensions
+        self._downsamples = self._handle.level_downsamples
         vendor = properties.get("openslide.vendor", "unknown")
-        self.reader = f"openslide {openslide.__library_version__} ({vendor})"
+        self._tiled = self._open_tiled(vendor)
+        name = f"openslide {openslide.__library_version__}"
+        self.reader = f"{f'tiled {self._tiled.codec}' if self._tiled else name} ({vendor})"
 
     def _open(self) -> openslide.OpenSlide:
         if not self.path.is_file():
@@ -83,8 +92,31 @@ class Slide:
                 "pyramidal TIFF, or remove its row from the cohort"
             ) from None
 
+    def _open_tiled(self, vendor: str) -> TiledPyramid | None:
+        tiled = open_pyramid(
+            self.path,
+            vendor=vendor,
+            level_dimensions=self._level_dimensions,
+            level_downsamples=self._downsamples,
+        )
+        if tiled is None:
+            return None
+        try:
+            if tiled.agrees(self._draw):
+                return tiled
+        except InputError:  # damaged at this tile; others may be whole
+            pass
+        tiled.close()
+        return None
+
+    def __reduce__(self) -> tuple[Callable[[], "Slide"], tuple[()]]:
+        again = functools.partial(Slide, self.path, mpp=self._given_mpp, slide_id=self.slide_id)
+        return again, ()
+
     def close(self) -> None:
         self._handle.close()
+        if self._tiled is not None:
+            self._tiled.close()
 
     def __enter__(self) -> Self:
         return self
@@ -136,7 +168,7 @@ class Slide:
         """
         scale = max(mpp / self.mpp, 1.0)
         width, height = (max(1, math.floor(side / scale)) for side in self.dimensions)
-        ratio = scale / self._handle.level_downsamples[self._level(scale)]
+        ratio = scale / self._downsamples[self._level(scale)]
         block = max(16, min(512, int(_BLOCK_PIXELS / ratio)))
         image = np.full((height, width, 3), 255, dtype=np.uint8)
         unreadable = np.zeros((height, width), dtype=bool)
@@ -156,16 +188,15 @@ class Slide:
 
     def _level(self, scale: float) -> int:
         """The coarsest level that is still as fine as `scale` level-0 pixels a pixel."""
-        downsamples = self._handle.level_downsamples
-        fine = [i for i, d in enumerate(downsamples) if d <= scale * _LEVEL_TOLERANCE]
+        fine = [i for i, d in enumerate(self._downsamples) if d <= scale * _LEVEL_TOLERANCE]
         return fine[-1] if fine else 0
 
     def _read(self, x: float, y: float, width: int, height: int, scale: float) -> np.ndarray:
         """uint8 (height, width, 3), `scale` level-0 pixels a pixel."""
         level = self._level(scale)
-        downsample = self._handle.level_downsamples[level]
+        downsample = self._downsamples[level]
         ratio = scale / downsample
-        bounds = self._handle.level_dimensions[level]
+        bounds = self._level_dimensions[level]
         start, count, box_start, box_end = [], [], [], []
         for place, pixels, bound in zip((x, y), (width, height), bounds, strict=True):
             low = round(place / downsample, 4)
@@ -178,16 +209,28 @@ class Slide:
             count.append(last - first)
             box_start.append(low - first)
             box_end.append(min(high - first, last - first))
-        location = (round(start[0] * downsample), round(start[1] * downsample))
-        region = on_white(self._decode(location, level, (count[0], count[1])))
+        region = self._pixels(level, (start[0], start[1]), (count[0], count[1]))
         box = (box_start[0], box_start[1], box_end[0], box_end[1])
-        if (width, height) == region.size and box == (0, 0, width, height):
-            return np.asarray(region)
-        return np.asarray(region.resize((width, height), Image.Resampling.LANCZOS, box=box))
+        if (height, width) == region.shape[:2] and box == (0, 0, width, height):
+            return region
+        image = Image.fromarray(region)
+        return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS, box=box))
 
-    def _decode(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
+    def _pixels(self, level: int, start: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+        """uint8 (height, width, 3), of a level; `start` and `size` in its pixels."""
+        if self._tiled is not None:
+            pixels = self._tiled.read(level, *start, *size)
+            if pixels is not None:
+                return pixels
+        downsample = self._downsamples[level]
+        return self._draw((round(start[0] * downsample), round(start[1] * downsample)), level, size)
+
+    def _draw(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> np.ndarray:
+        """OpenSlide's pixels, uint8 (height, width, 3), from `location` in level-0 pixels."""
+        if self._process != os.getpid():
+            self._handle, self._process = self._open(), os.getpid()
         try:
-            return self._handle.read_region(location, level, size)
+            region = self._handle.read_region(location, level, size)
         except openslide.OpenSlideError as error:
             # An OpenSlide handle that failed once fails for ever; the next region deserves a new.
             self._handle.close()
@@ -196,59 +239,7 @@ class Slide:
                 f"slide {self.slide_id}: {self.path} cannot be read at level-0 pixel {location}: "
                 f"{error}; copy the file again from its source, or remove its row from the cohort"
             ) from None
-
-
-def slide_mpp(
-    properties: Mapping[str, str], *, fallback: float | None = None, slide_id: str = "?"
-) -> float:
-    """Micrometres a level-0 pixel from a slide's properties, else `fallback`.
-
-    Raises
-    ------
-    InputError : nothing says it, or x and y differ by more than 5 %.
-    """
-    own = _own_mpp(properties, slide_id)
-    if own is not None:
-        return own
-    if fallback is not None and math.isfinite(fallback) and fallback > 0:
-        return float(fallback)
-    raise InputError(
-        f"slide {slide_id}: the file does not say its micrometres a pixel; fill the cohort table's "
-        "`mpp` column for it, or set `cohort.mpp` in the study for all such slides"
-    )
-
-
-def _own_mpp(properties: Mapping[str, str], slide_id: str) -> float | None:
-    for x, y in (_openslide_mpp(properties), _tiff_mpp(properties)):
-        if not all(_PLAUSIBLE_MPP[0] <= value <= _PLAUSIBLE_MPP[1] for value in (x, y)):
-            continue
-        if abs(x - y) > _ANISOTROPY * min(x, y):
-            raise InputError(
-                f"slide {slide_id}: {x:g} um a pixel in x but {y:g} in y; tiles need the same in "
-                "both (within 5 %): resample the slide, or remove its row from the cohort"
-            )
-        return (x + y) / 2
-    return None
-
-
-def _openslide_mpp(properties: Mapping[str, str]) -> tuple[float, float]:
-    x, y = (_number(properties.get(f"openslide.mpp-{axis}")) for axis in "xy")
-    return x, y
-
-
-def _tiff_mpp(properties: Mapping[str, str]) -> tuple[float, float]:
-    unit = {"centimeter": 1e4, "inch": 2.54e4}.get(properties.get("tiff.ResolutionUnit", ""), 0)
-    x, y = (_number(properties.get(f"tiff.{axis}Resolution")) for axis in "XY")
-    return (unit / x if x else 0.0), (unit / y if y else 0.0)
-
-
-def _number(text: str | None) -> float:
-    """The positive number in `text`, or 0."""
-    try:
-        value = float(text or 0)
-    except ValueError:
-        return 0.0
-    return value if math.isfinite(value) and value > 0 else 0.0
+        return np.asarray(on_white(region))
 
 
 def read_image(path: str | Path) -> Image.Image:
