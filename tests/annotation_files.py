@@ -2,6 +2,8 @@
 
 import json
 
+import numpy as np
+
 from histosynth.cohort_settings import TissueClass
 from histosynth.slides.annotations import open_annotation
 
@@ -18,6 +20,12 @@ INNER = [(30, 30), (60, 30), (60, 60), (30, 60)]
 
 def square(left, top, right, bottom):
     return [(left, top), (right, top), (right, bottom), (left, bottom)]
+
+
+def circle(radius, *, at, corners=720):
+    """The corners of a regular polygon, float64 (corners, 2)."""
+    angles = np.arange(corners) * 2 * np.pi / corners
+    return np.array(at) + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
 def asap(*annotations, **attributes):

@@ -4,7 +4,9 @@ import json
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
+import shapely
 from annotation_files import (
     CLASSES,
     INNER,
@@ -15,16 +17,20 @@ from annotation_files import (
     TUMOUR,
     UNLABELLED,
     asap,
+    circle,
     collection,
     feature,
     opened,
     read_map,
     square,
 )
+from slide_files import tissue, write_slide
 
 from histosynth.cohort_settings import TissueClass
+from histosynth.config import Study
 from histosynth.errors import InputError
 from histosynth.slides.annotations import class_fractions
+from histosynth.slides.sources import SlideSource
 
 
 @pytest.fixture
@@ -221,3 +227,32 @@ def test_a_polygon_may_reach_over_the_slides_edge_and_cross_itself(class_map):
     found = class_map(asap(("Tumor", eight)), ".xml")
     assert class_fractions(found, 3)[TUMOUR] == pytest.approx(0.32, rel=0.03)
     assert found[20, 50] == found[80, 50] == TUMOUR and found[50, 20] == found[50, 80] == NORMAL
+
+
+def test_tiles_of_a_slide_share_out_the_area_of_its_polygons(tmp_path):
+    outlines = {"Tumor": circle(150, at=(230, 260)), "Exclusion": circle(61.5, at=(255.3, 240.7))}
+    (tmp_path / "S1.xml").write_text(asap(*outlines.items()))
+    image = write_slide(tmp_path / "S1.tiff", tissue(512, 512))
+    study = Study.parse(
+        {
+            "study": "test",
+            "cohort": {"kind": "table", "table": "unused.csv"},
+            "classes": [c.model_dump() for c in CLASSES],
+            "tiling": {"size": 32, "mpp": 2.0, "heterogeneity": None, "min_tissue": 0},
+            "encoders": {"texture": {}},
+            "conditions": {"plain": {"signals": []}},
+            "evaluation": {"encoders": ["texture"]},
+        }
+    )
+    row = {"slide_id": "S1", "site": "here", "mpp": np.nan, "mpp_source": "", "image": str(image)}
+    row = pd.Series(row | {"annotation": str(tmp_path / "S1.xml")})
+    with SlideSource(row, study) as source:
+        candidates = source.candidates()
+        tiles = [source.tile(x, y)[1] for x, y in candidates.positions]
+    tumour, hole = (shapely.Polygon(outline) for outline in outlines.values())
+    for (x, y), shares, tile in zip(candidates.positions, candidates.fractions, tiles, strict=True):
+        here = tumour.difference(hole).intersection(shapely.box(x, y, x + 64, y + 64)).area
+        assert shares[TUMOUR] == pytest.approx(here / 64**2, abs=0.01)
+        np.testing.assert_array_equal(class_fractions(tile, 3), shares)
+    area = candidates.fractions[:, TUMOUR].sum() * 64**2
+    assert area == pytest.approx(tumour.difference(hole).area, rel=0.002)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import shapely
+from annotation_files import circle
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -14,11 +15,6 @@ FEW = settings(deadline=None, max_examples=50)
 def raster(rings, *, size=256, scale=1.0, x=0.0, y=0.0):
     centres = (np.arange(size) + 0.5) * scale
     return even_odd(polygon_edges([np.array(r, float) for r in rings]), x + centres, y + centres)
-
-
-def circle(radius, *, at, corners=720):
-    angles = np.arange(corners) * 2 * np.pi / corners
-    return np.array(at) + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
 def rectangle(width, height, *, at, degrees):
