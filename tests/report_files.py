@@ -14,7 +14,8 @@ from histosynth.files import write_json
 from histosynth.grid import Grid
 from histosynth.report.cells import Column
 from histosynth.report.collect import ROW_COLUMNS
-from histosynth.tilesets import TileSetWriter
+from histosynth.slides.duplicates import find_duplicates
+from histosynth.tilesets import TileSet, TileSetWriter
 
 SIDE = 32
 N = 12
@@ -101,10 +102,19 @@ def rows_of(condition: str, group: str, seed: int) -> list[dict]:
     return [row(condition, group, "downstream_iou", quality - 0.2, seed=seed, arm=a) for a in arms]
 
 
-def write_tiles(folder: Path, split: str, n: int, *, maps: bool, seed: int) -> list[str]:
+def write_tiles(
+    folder: Path,
+    split: str,
+    n: int,
+    *,
+    maps: bool,
+    seed: int,
+    provenance: dict | None = None,
+) -> list[str]:
     random = np.random.default_rng(seed)
     ids = []
-    with TileSetWriter(folder, classes=("stroma", "tumour") if maps else ()) as writer:
+    classes = ("stroma", "tumour") if maps else ()
+    with TileSetWriter(folder, classes=classes, provenance=provenance) as writer:
         for i in range(n):
             image = random.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
             map = np.zeros((SIDE, SIDE), np.uint8)
@@ -137,14 +147,15 @@ def write_metrics(folder: Path, made: Study, *, skip: str = "") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def write_results(folder: Path, made: Study) -> None:
+def write_results(folder: Path, made: Study, *, split_unit: str = "patient") -> None:
     """A results folder as a finished study leaves it, without `map_crop`'s utility."""
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(made.dump(), encoding="utf-8")
     ids = {}
     for seed, split in enumerate(("train", "val", "test")):
         place = folder / "tilesets" / "real" / split
-        ids[split] = write_tiles(place, split, 9, maps=True, seed=seed)
+        told = {"split_unit": split_unit}
+        ids[split] = write_tiles(place, split, 9, maps=True, seed=seed, provenance=told)
     requests = {
         "index": range(N),
         "seed": range(N),
@@ -173,11 +184,21 @@ def write_results(folder: Path, made: Study) -> None:
     pd.DataFrame(assigned).to_parquet(clusters / "assignments.parquet")
     chunk = folder / "tiles" / "chunk0"
     chunk.mkdir(parents=True)
-    pd.DataFrame({"reason": ["one class only"] * 7}).to_parquet(chunk / "rejected.parquet")
-    slides = [{"slide_id": "broken", "status": "failed", "reason": "not a slide: a ZIP archive"}]
+    slides = [
+        slide_entry("train-s0", counts={"accepted": 27, "one_class": 7}),
+        slide_entry("broken", status="failed", reason="not a slide: a ZIP archive", reader=None),
+    ]
     write_json(chunk / "slides.json", slides)
+    sets = {name: TileSet.open(folder / "tilesets" / "real" / name) for name in ids}
+    write_json(folder / "tilesets" / "real" / "duplicates.json", find_duplicates(sets))
     rows = write_metrics(folder, made, skip="map_crop/utility")
     rows.to_parquet(folder / "summary.parquet")
+
+
+def slide_entry(slide_id: str, **more) -> dict:
+    """What slides.json says of a slide."""
+    entry = {"slide_id": slide_id, "status": "ok", "reason": "", "counts": {}}
+    return entry | {"mpp": 0.5, "mpp_source": "slide", "reader": "openslide 4 (aperio)"} | more
 
 
 def write_train(folder: Path, record: dict) -> None:
