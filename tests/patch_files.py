@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-NCT_CLASSES = ("ADI", "LYM", "TUM")
+NCT_CLASSES = ("ADI", "BACK", "DEB", "LYM", "MUC", "MUS", "NORM", "STR", "TUM")
 _COLOURS = {0: (214, 140, 180), 1: (128, 60, 140)}  # pale stroma, dark tumour
 
 
@@ -65,7 +65,7 @@ def write_pcam_kaggle(folder: Path, *, images: int = 24, seed: int = 0) -> Path:
     return folder
 
 
-def write_class_folders(folder: Path, *, images: int = 6, seed: int = 0) -> Path:
+def write_class_folders(folder: Path, *, images: int = 3, seed: int = 0) -> Path:
     """NCT-CRC-HE: two sets of folders a class, with the litter that copying leaves in them."""
     rng = np.random.default_rng(seed)
     for part, infix in (("NCT-CRC-HE-100K", ""), ("CRC-VAL-HE-7K", "TCGA-")):

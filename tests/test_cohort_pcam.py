@@ -7,11 +7,14 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from conftest import ROOT
 from patch_files import write_pcam_hdf5, write_pcam_kaggle
 from PIL import Image
 
 from histosynth.config import Study
 from histosynth.errors import InputError
+from histosynth.grid import Grid
 from histosynth.slides.chunks import tile_chunk
 from histosynth.slides.cohorts import load_cohort
 from histosynth.slides.gather import gather_splits
@@ -242,3 +245,18 @@ def test_kaggles_faults_are_named(tmp_path):
     (root / "train_labels.csv").unlink()
     with pytest.raises(InputError, match=r"or Kaggle's train_labels\.csv with train/"):
         load_cohort(make_study(root))
+
+
+# --- the study
+
+
+def test_the_study_of_the_paper_plans_on_either_release(tmp_path):
+    settings = yaml.safe_load((ROOT / "studies/pcam.yaml").read_text())
+    for write in (write_pcam_hdf5, write_pcam_kaggle):
+        settings["cohort"]["root"] = str(write(tmp_path / write.__name__))
+        study = Grid.from_config(settings).study
+        assert set(load_cohort(study)["split"]) == {"train", "val", "test"}
+    assert (study.clusters.k, study.tiling.outliers) == (33, "osorio")
+    settings["cohort"]["root"] = str(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"cohort\.root: .*nowhere does not exist"):
+        Grid.from_config(settings)
