@@ -166,7 +166,7 @@ def test_first_contact_sheets_are_shown_and_the_others_named(tmp_path, monkeypat
     write_sheets(tmp_path, dict.fromkeys(names, 3000))
     facts = data.data_facts(tmp_path, [])
     shown, others = shown_sheets(facts)
-    assert [p.note for p in shown][-1] == "chunk2, contact sheet-002" and len(shown) == 6
+    assert [p.note for p in shown][-1] == "chunk2, contact sheet 002" and len(shown) == 6
     assert [str(path.relative_to(tmp_path / "tiles")) for path in others] == names[6:]
     assert shown[0].source.startswith("data:image/jpeg;base64,")
     size = facts.sheets[0].stat().st_size

@@ -86,8 +86,8 @@ def shown_sheets(facts: DataFacts) -> tuple[list[Picture], list[Path]]:
         if left < 0 and shown:
             break
         source = f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
-        place = f"{path.parent.name}, {path.stem.replace('_', ' ')}"
-        shown.append(Picture(source, f"tiles kept of {place}", place))
+        place = f"{path.parent.name}, {re.sub('[_-]', ' ', path.stem)}"
+        shown.append(Picture(source, f"slides and their tiles, {place}", place))
     return shown, list(facts.sheets[len(shown) :])
 
 

@@ -163,8 +163,8 @@ _RULES = {
     "unreadable": "the file is damaged there",
     "pen": "ink on the glass (tiling.reject)",
     "border": "black or blank, beyond what was scanned (tiling.reject)",
-    "little_tissue": "less than tiling.min_tissue",
-    "one_class": "no two classes within the bounds of tiling.heterogeneity",
+    "little_tissue": "tiling.min_tissue",
+    "one_class": "tiling.heterogeneity",
     "blurred": "the scanner missed the focus there (tiling.reject)",
     "over_cap": "tiling.max_tiles_per_slide",
     "over_patient_cap": "tiling.max_tiles_per_patient",
@@ -174,7 +174,7 @@ _RULES = {
 def rule_words(rule: str) -> str:
     """Why a rule takes a tile, with the setting that decides; "" for one without more to say."""
     if rule.startswith("outlier"):
-        return "a rule of Osorio et al. for patches that show nothing (tiling.outliers)"
+        return "a rule of Osorio et al. (tiling.outliers)"
     return _RULES.get(rule, "")
 
 

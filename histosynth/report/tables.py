@@ -118,7 +118,9 @@ def utility_tables(results: Results) -> list[ScoreTable]:
                     words = "real only" if arm == "real" else ARM_WORDS.get(arm, arm)
                     lines.append((person, words, cells))
         heads = ("all", *(s.removeprefix("class=") for s in subsets))
-        tables.append(_lettered(f"{metric(name).label} on real test patients", heads, lines))
+        tables.append(
+            _lettered(f"{metric(name).label} on real test {results.split_unit}s", heads, lines)
+        )
     return tables
 
 
