@@ -6,12 +6,25 @@ discs with holes, so that every tile of 64 or 128 um (as 256 px at 0.5, 64 px at
 """
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
+import pytest
 import tifffile
+import yaml
+from conftest import ROOT
 from slide_files import tissue, write_slide
+
+from histosynth.config import Study
+from histosynth.grid import Grid
+from histosynth.slides.chunks import tile_chunk
+from histosynth.slides.cohorts import load_cohort
+from histosynth.slides.gather import gather_splits
+from histosynth.slides.splits import SPLITS
+from histosynth.tilesets import TileSet
 
 SIDE, MARGIN, PERIOD, RADIUS, HOLE = 512, 8, 128, 44, 12  # pixels
 MPP = 0.5
@@ -179,3 +192,33 @@ def write_mask(path: Path, values: np.ndarray) -> None:
     """A tiled mask of the slide's size."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tifffile.imwrite(path, values, tile=(64, 64), compression="deflate")
+
+
+def tcga_path(folder: Path, barcode: str) -> Path:
+    """Where `write_tcga` puts a slide."""
+    return folder.joinpath(*tcga_file(barcode))
+
+
+def study_of(name: str, folder: Path, **cohort: Any) -> Study:
+    """`studies/<name>.yaml` with another root, a sheet only if given, and 64-px tiles at 1 um."""
+    settings = yaml.safe_load((ROOT / f"studies/{name}.yaml").read_text(encoding="utf-8"))
+    settings["cohort"].pop("sheet", None)
+    settings["cohort"] |= {"root": str(folder)} | {k: str(v) for k, v in cohort.items()}
+    settings["tiling"] |= {"size": 64, "mpp": 1.0, "chunks": 1}
+    return Study.parse(settings)
+
+
+def grid_of(name: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
+    """`studies/<name>.yaml` as it is, with HISTOSYNTH_DATA set to `data`."""
+    monkeypatch.setenv("HISTOSYNTH_DATA", str(data))
+    return Grid.from_config(yaml.safe_load((ROOT / f"studies/{name}.yaml").read_text("utf-8")))
+
+
+def tiles_of(study: Study, folder: Path) -> Iterator[tuple[pd.Series, np.ndarray | None]]:
+    """Each tile's row and map, from the cohort through to the sets of the splits."""
+    tile_chunk(load_cohort(study), study, folder / "chunk", progress=False)
+    gather_splits([folder / "chunk"], study, folder / "sets")
+    for split in SPLITS:
+        tiles = TileSet.open(folder / "sets" / split)
+        for i, (_, row) in enumerate(tiles.table.iterrows()):
+            yield row, tiles.map(i)
