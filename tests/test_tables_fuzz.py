@@ -26,11 +26,12 @@ CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 NAMES = st.lists(st.from_regex(r"[A-Za-z_]{1,8}", fullmatch=True), min_size=2, unique=True)
 
 
-def make_study(table: Path) -> Study:
+def make_study(table: Path, kind: str = "table") -> Study:
+    key = {"table": "table", "image_mask": "index"}[kind]
     return Study.parse(
         {
             "study": "test",
-            "cohort": {"kind": "table", "table": str(table)},
+            "cohort": {"kind": kind, key: str(table)},
             "tiling": {"heterogeneity": None},
             "encoders": {"texture": {}},
             "conditions": {"plain": {"signals": []}},
@@ -134,20 +135,24 @@ PIECES += [b"uniform:", b"1e400", b"inf", b"x" * 300, "ü".encode(), b"\xef\xbb\
         st.tuples(st.integers(0, len(VALID)), st.integers(0, 12), st.sampled_from(PIECES)),
         min_size=1,
         max_size=4,
-    )
+    ),
+    kind=st.sampled_from(["table", "image_mask"]),
 )
-@example(edits=[(VALID.index(b"a.svs"), 0, b"x" * 300)])  # longer than a file's name may be
-@example(edits=[(VALID.index(b"a.svs"), 0, b"~nobody-of-this-name/")])
-def test_a_spoilt_cohort_is_a_cohort_or_an_input_error(tmp_path, edits):
+@example(edits=[(VALID.index(b"a.svs"), 0, b"x" * 300)], kind="table")  # too long for a file's name
+@example(edits=[(VALID.index(b"a.svs"), 0, b"~nobody-of-this-name/")], kind="table")
+@example(edits=[(VALID.index(b"a.svs"), 5, b"")], kind="image_mask")
+def test_a_spoilt_cohort_is_a_cohort_or_an_input_error(tmp_path, edits, kind):
     for name in "abcd":
         (tmp_path / f"{name}.svs").touch()
     (tmp_path / "sub").mkdir(exist_ok=True)
     data = VALID
     for place, length, piece in edits:
         data = data[:place] + piece + data[place + length :]
+    if kind == "image_mask":
+        data = data.replace(b"slide_id", b"number")  # ids then come from the images' names
     (tmp_path / "cohort.csv").write_bytes(data)
     try:
-        cohort = load_cohort(make_study(tmp_path / "cohort.csv"))
+        cohort = load_cohort(make_study(tmp_path / "cohort.csv", kind))
     except InputError as error:
         assert str(tmp_path / "cohort.csv") in str(error)
     else:
@@ -244,6 +249,18 @@ def test_a_path_out_of_the_tables_folder_is_refused_and_an_absolute_one_is_not(t
     assert cohort_of(folder, image=str(tmp_path / "a.svs"))["image"][0] == str(tmp_path / "a.svs")
     (folder / "x").mkdir()
     assert len(cohort_of(folder, image="x/../a.svs")) == 4  # it stays inside
+
+
+def test_images_of_an_index_are_named_by_their_files_wherever_windows_put_them(tmp_path):
+    (tmp_path / "x").mkdir()
+    for name in ("x/a.svs", "b.svs", "c.svs"):
+        (tmp_path / name).touch()
+    path = tmp_path / "cohort.csv"
+    path.write_text("patient_id,image\n1,x\\a.svs\n2,b.svs\n3,c.svs\n")
+    assert load_cohort(make_study(path, "image_mask"))["slide_id"].tolist() == ["a", "b", "c"]
+    path.write_text("patient_id,image\n1,x\\a.svs\n2,\n3,c.svs\n")
+    with pytest.raises(InputError, match=r"image is empty in 1 row\(s\), the first in line 3"):
+        load_cohort(make_study(path, "image_mask"))
 
 
 def test_a_uniform_annotation_is_no_path(tmp_path):

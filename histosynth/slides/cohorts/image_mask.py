@@ -1,5 +1,6 @@
 """Images that are tiles already, with masks of the same size, listed in a table."""
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -37,7 +38,7 @@ def _image_mask(study: Study, table: Path | None) -> pd.DataFrame:
             "cohort.columns.mask, or remove `classes`"
         )
     if "slide_id" not in rows and "image" in rows:
-        stems = rows["image"].map(lambda image: Path(image).stem)
-        full = rows["image"].map(lambda image: str(Path(image).with_suffix("")))
-        rows["slide_id"] = stems if stems.is_unique else full
+        full = rows["image"].map(lambda image: os.path.splitext(image.replace("\\", "/"))[0])
+        names = full.map(os.path.basename)
+        rows["slide_id"] = names if names.is_unique else full
     return rooted(rows.rename(columns={"mask": "annotation"}), path)

@@ -42,7 +42,7 @@ def load_cohort(study: Study, *, table: Path | None = None) -> pd.DataFrame:
     raw = adapter.load(study, table)
     source = raw.attrs["source"]
     cohort = pd.DataFrame(index=raw.index)
-    for column in ("slide_id", "patient_id", "image"):
+    for column in ("image", "slide_id", "patient_id"):
         cohort[column] = _filled(raw, column, source)
     cohort["slide_id"] = _clean_ids(cohort["slide_id"], source)
     for column, default in (("site", "unknown"), ("split", ""), ("annotation", "")):
