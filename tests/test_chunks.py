@@ -18,6 +18,8 @@ from slide_files import damage_tile, noise, tissue, write_slide
 from histosynth.errors import InputError
 from histosynth.slides.chunks import tile_chunk
 from histosynth.slides.gather import gather_splits
+from histosynth.slides.merging import merge_parts
+from histosynth.slides.parts import Finished, PartWriter
 from histosynth.slides.readers import open_slide
 from histosynth.tilesets import TileSet
 
@@ -101,6 +103,31 @@ def test_what_a_repeat_needs_takes_no_space_of_its_own(tmp_path):
     assert len(files) > 10
     for path in files:
         assert path.samefile(part / path.relative_to(tmp_path / "out"))
+
+
+def test_parts_give_the_chosen_slides_alone_and_of_failed_ones_no_tile(tmp_path):
+    cohort, study = small_cohort(tmp_path), make_study()
+    parts = [tmp_path / "first", tmp_path / "second"]
+    for part, rows in zip(parts, (cohort[:3], cohort[1:2]), strict=True):
+        with PartWriter(part, study) as writer:
+            for _, row in rows[::-1].iterrows():
+                writer.tile(row, key="")
+        pictures = [(row["slide_id"], "", "", part.name.encode()) for _, row in rows.iterrows()]
+        columns = ["slide_id", "title", "subtitle", "picture"]
+        pd.DataFrame(pictures, columns=columns).to_parquet(part / "thumbnails.parquet")
+    ok = {"status": "ok", "split": "train"}
+    chosen = [
+        Finished(parts[1], {"slide_id": "S1", **ok}),
+        Finished(parts[0], {"slide_id": "S0", **ok}),
+        Finished(parts[0], {"slide_id": "S2", **ok, "status": "failed"}),
+    ]
+    (tmp_path / "merged").mkdir()
+    merge_parts(chosen, tmp_path / "merged", study)
+    table = TileSet.open(tmp_path / "merged/train").table
+    assert table["slide_id"].tolist() == ["S0"] * 64 + ["S1"] * 64
+    thumbnails = pd.read_parquet(tmp_path / "merged/thumbnails.parquet")
+    assert thumbnails["slide_id"].tolist() == ["S0", "S1", "S2"]
+    assert thumbnails["picture"].tolist() == [b"first", b"second", b"first"]
 
 
 # --- which tiles are read
