@@ -5,6 +5,7 @@ discs with holes, so that every tile of 64 or 128 um (as 256 px at 0.5, 64 px at
 20 to 80 % of tumour.
 """
 
+import functools
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,6 +73,7 @@ class Specimen(NamedTuple):
     centres: list[tuple[int, int]]
 
 
+@functools.cache
 def specimen(seed: int, *, tumour: bool = True) -> Specimen:
     """A slide; without `tumour` benign throughout."""
     rng = np.random.default_rng(seed)
