@@ -6,6 +6,14 @@ that cannot be scored is a :class:`histosynth.errors.InputError` that names the 
 
 from histosynth.metrics.frechet import FeatureStatistics, frechet_distance
 from histosynth.metrics.kernel import kernel_distance
+from histosynth.metrics.memorization import (
+    authenticity,
+    copying_z,
+    heldout_quantile,
+    memorized_share,
+    nearest_distances,
+    nearest_train_auc,
+)
 from histosynth.metrics.neighbours import prdc
 from histosynth.metrics.segmentation import (
     confusion_matrix,
@@ -19,13 +27,19 @@ from histosynth.metrics.uncertainty import Interval, cluster_bootstrap, jackknif
 __all__ = [
     "FeatureStatistics",
     "Interval",
+    "authenticity",
     "cluster_bootstrap",
     "confusion_matrix",
+    "copying_z",
     "frechet_distance",
+    "heldout_quantile",
     "iou_from_confusion",
     "jackknife_interval",
     "kernel_distance",
     "mean_iou",
+    "memorized_share",
+    "nearest_distances",
+    "nearest_train_auc",
     "prdc",
     "sum_by_group",
     "tile_confusions",
