@@ -1,5 +1,6 @@
 """The sections of a study about slides: classes, labels, cohorts, tiles, splits."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -114,9 +115,16 @@ class TcgaCohort(Settings):
     kind: Literal["tcga"]
     root: DataPath = Field(description="Folder that holds the .svs files, at any depth.")
     sheet: DataPath | None = Field(
-        None, description="GDC sample sheet or manifest: only its slides, with their projects."
+        None,
+        description="GDC sample sheet or manifest, below root or anywhere: only its slides, with "
+        "their projects.",
     )
     mpp: float | None = Field(None, gt=0, description="For slides that carry no mpp themselves.")
+
+    @property
+    def sheet_path(self) -> str | None:
+        """Where the sheet lies; a relative path starts at `root`."""
+        return str(Path(self.root) / self.sheet) if self.sheet else None
 
 
 class ClassFoldersCohort(Settings):

@@ -44,9 +44,7 @@ def _paths(study: Study) -> dict[str, str]:
         "cohort.table": getattr(cohort, "table", None),
         "cohort.index": getattr(cohort, "index", None),
         "cohort.root": getattr(cohort, "root", None),
-        "cohort.sheet": getattr(cohort, "sheet", None),
-        "cohort.root": getattr(cohort, "root", None),
-        "cohort.sheet": getattr(cohort, "sheet", None),
+        "cohort.sheet": getattr(cohort, "sheet_path", None),
         "autoencoder.path": study.autoencoder.path,
     }
     for name, encoder in study.encoders.items():

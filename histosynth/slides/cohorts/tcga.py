@@ -44,8 +44,8 @@ def _tcga(study: Study, table: Path | None) -> pd.DataFrame:
     assert isinstance(settings, TcgaCohort)
     root = release_folder(settings.root, holds="the .svs files of TCGA, at any depth")
     files = list_files(root, ".svs")
-    if settings.sheet:
-        sheet = Path(settings.sheet)
+    if settings.sheet_path:
+        sheet = Path(settings.sheet_path)
         rows = _listed(sheet, files, root)
         rows.attrs["source"] = str(sheet)
     else:
