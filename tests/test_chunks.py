@@ -105,6 +105,14 @@ def test_what_a_repeat_needs_takes_no_space_of_its_own(tmp_path):
         assert path.samefile(part / path.relative_to(tmp_path / "out"))
 
 
+@pytest.mark.parametrize(("seconds", "parts"), [(60, 1), (0, 5)])
+def test_parts_end_by_time_not_by_slide(tmp_path, seconds, parts):
+    cohort = small_cohort(tmp_path).assign(image="absent.tiff")
+    with pytest.raises(InputError, match=r"all 5 slide\(s\) failed"):
+        tile_chunk(cohort, make_study(), tmp_path / "out", progress=False, part_seconds=seconds)
+    assert len(list((tmp_path / "out.state").iterdir())) == parts
+
+
 def test_parts_give_the_chosen_slides_alone_and_of_failed_ones_no_tile(tmp_path):
     cohort, study = small_cohort(tmp_path), make_study()
     parts = [tmp_path / "first", tmp_path / "second"]

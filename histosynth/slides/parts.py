@@ -15,7 +15,7 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -29,7 +29,7 @@ from histosynth.files import atomic_folder, read_json, short_hash, write_json
 from histosynth.slides.cutting import SlideCut, short_reason
 from histosynth.slides.readers import RESIZE_FILTER
 from histosynth.slides.tiling import LITTLE_TISSUE, OVER_CAP
-from histosynth.tilesets import TileSetWriter, encode_png
+from histosynth.tileset_writer import VERSION, TileSetWriter, encode_png
 
 _THUMBNAILS = pa.schema(
     [(name, pa.string()) for name in ("slide_id", "title", "subtitle")] + [("picture", pa.binary())]
@@ -148,6 +148,7 @@ def slide_key(row: pd.Series, settings: str) -> str:
             "row": row.to_dict(),
             "files": [_file_state(row[name]) for name in ("image", "annotation")],
             "settings": settings,
+            "format": VERSION,
         }
     )
 
@@ -198,9 +199,5 @@ def keep_part(folder: Path, state: Path) -> None:
     except OSError:
         shutil.rmtree(state)
         return
-    remove_folders(parts)
-
-
-def remove_folders(folders: Iterable[Path]) -> None:
-    for folder in folders:
-        shutil.rmtree(folder)
+    for part in parts:
+        shutil.rmtree(part)
