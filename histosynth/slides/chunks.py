@@ -37,7 +37,7 @@ def check_annotations(cohort: pd.DataFrame, study: Study) -> None:
     bare = cohort[cohort["annotation"] == ""]
     if len(bare):
         raise InputError(
-            f"tiling.heterogeneity needs an annotation for every slide; {len(bare)} have no `annotation`, "
+            f"tiling.heterogeneity needs an annotation for every slide; {len(bare)} have none, "
             f"the first is {bare['slide_id'].iloc[0]}{cure}"
         )
 
