@@ -134,6 +134,9 @@ class Grid:
         return "real/train" if condition == "real" else f"synthetic/{condition}/seed{seed}"
 
     def needs_clusters(self, condition: str) -> bool:
+        """Whether it is trained with them; a balanced study chooses its train tiles by them."""
+        if self.study.clusters is not None and self.study.clusters.balance is not None:
+            return True
         return "clusters" in ConditionSpec.of(self.study, condition).needs
 
     @property

@@ -29,6 +29,7 @@ def main(args: argparse.Namespace) -> None:
         describe_clusters,
         fit_clusters,
         read_features,
+        select_train_tiles,
         write_clusters,
     )
     from histosynth.config import Study
@@ -50,6 +51,7 @@ def main(args: argparse.Namespace) -> None:
         clusters,
         [(train, features), *((tiles, read_features(path, tiles)) for tiles, path in others)],
         {**settings.model_dump(), **summary},
+        subset=select_train_tiles(train, clusters.assign(features), settings),
     )
     shared = summary["normalized_mutual_information"]
     log(f"{settings.k} clusters of {len(train)} train tiles; mutual information {shared}")

@@ -134,7 +134,8 @@ def test_a_trained_generator_obeys_its_condition(tmp_path, kind):
     sign = np.where(np.arange(n) % 2 == 0, 1.0, -1.0).astype(np.float16)
     mean = np.broadcast_to(sign[None, :, None, None, None], (4, n, 2, 8, 8))
     std = np.full_like(mean, 0.1)
-    cache = LatentCache(tmp_path, mean, std, Whitening((0.0, 0.0), (1.0, 1.0)), "a", "t")
+    whitening = Whitening((0.0, 0.0), (1.0, 1.0))
+    cache = LatentCache(tmp_path, mean, std, whitening, "a", "t", np.arange(n))
     if kind == "token":
         spec = SignalsSpec(token_sizes={"label": 2})
     else:

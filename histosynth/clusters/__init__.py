@@ -1,13 +1,23 @@
 """Morphology types of tiles, found by k-means on the train split."""
 
-from histosynth.clusters.files import read_assignments, read_features, write_clusters
+from histosynth.clusters.balance import PromptSubset, prompt_balanced_subset, select_train_tiles
+from histosynth.clusters.files import (
+    read_assignments,
+    read_features,
+    selected_rows,
+    write_clusters,
+)
 from histosynth.clusters.kmeans import KMeansClusters, describe_clusters, fit_clusters
 
 __all__ = [
     "KMeansClusters",
+    "PromptSubset",
     "describe_clusters",
     "fit_clusters",
+    "prompt_balanced_subset",
     "read_assignments",
     "read_features",
+    "select_train_tiles",
+    "selected_rows",
     "write_clusters",
 ]

@@ -12,6 +12,7 @@ from histosynth.files import atomic_folder, read_json, write_json
 if TYPE_CHECKING:
     import pandas as pd
 
+    from histosynth.clusters.balance import PromptSubset
     from histosynth.clusters.kmeans import KMeansClusters
     from histosynth.tilesets import TileSet
 
@@ -41,10 +42,13 @@ def write_clusters(
     clusters: "KMeansClusters",
     sets: "Sequence[tuple[TileSet, np.ndarray]]",
     summary: dict[str, Any],
+    *,
+    subset: "PromptSubset | None" = None,
 ) -> None:
     """Write a fit, its summary, and assignments.parquet for tile sets with their features (n, d).
 
-    A set's name in the column `split` is its folder's.
+    A set's name in the column `split` is its folder's. With a `subset` of the first set (the train
+    tiles), a column `selected` says which tiles generators are trained on.
     """
     import pandas as pd
 
@@ -58,14 +62,18 @@ def write_clusters(
         )
         for tiles, features in sets
     ]
+    assignments = pd.concat(parts, ignore_index=True)
+    if subset is not None:
+        assignments["selected"] = np.isin(np.arange(len(assignments)), subset.rows)
+        summary = {**summary, "subset": subset.facts()}
     with atomic_folder(output) as folder:
         clusters.save(folder)
-        pd.concat(parts, ignore_index=True).to_parquet(folder / "assignments.parquet", index=False)
+        assignments.to_parquet(folder / "assignments.parquet", index=False)
         write_json(folder / "summary.json", summary)
 
 
 def read_assignments(folder: str | Path | None) -> "pd.DataFrame | None":
-    """Rows (split, tile_id, cluster) that scripts/cluster.py wrote; None for no folder.
+    """Rows (split, tile_id, cluster and maybe selected) of scripts/cluster.py; None for no folder.
 
     Raises
     ------
@@ -80,3 +88,34 @@ def read_assignments(folder: str | Path | None) -> "pd.DataFrame | None":
     if not path.is_file():
         raise InputError(f"{path}: no such file; make the clusters by scripts/cluster.py")
     return pd.read_parquet(path)
+
+
+def selected_rows(assignments: "pd.DataFrame | None", tiles: "TileSet") -> np.ndarray:
+    """The rows of the train tiles that generators are trained on, int64, sorted.
+
+    For studies with `clusters.balance`: there all conditions train on the same subset, also those
+    that use no clusters, so that what is compared is the condition alone.
+
+    Raises
+    ------
+    InputError
+        No assignments given, or made without `clusters.balance`, or of other tiles.
+    """
+    if assignments is None:
+        raise InputError(
+            "clusters.balance is set, so every condition trains on the subset chosen with the "
+            "clusters, but none were given; pass the folder of scripts/cluster.py as --clusters"
+        )
+    if "selected" not in assignments:
+        raise InputError(
+            "clusters.balance is set, but the clusters given were made without it (no column "
+            "`selected` in assignments.parquet); run scripts/cluster.py again"
+        )
+    chosen = assignments["tile_id"][assignments["selected"]]
+    rows = np.flatnonzero(tiles.table["tile_id"].isin(chosen))
+    if len(rows) != len(chosen):
+        raise InputError(
+            f"{tiles.folder}: holds {len(rows)} of the {len(chosen)} tiles that clusters.balance "
+            "selected; run scripts/cluster.py again on these train tiles"
+        )
+    return rows

@@ -123,6 +123,22 @@ class TilePool:
     def __len__(self) -> int:
         return len(self.tile_ids)
 
+    def take(self, rows: np.ndarray) -> "TilePool":
+        """The pool of some tiles only, renumbered from 0; no pixels are copied."""
+
+        def some(values: Sequence[Any] | None) -> Any:
+            return None if values is None else _OnDemand(lambda i: values[int(rows[i])], len(rows))
+
+        return TilePool(
+            tile_ids=[self.tile_ids[row] for row in rows],
+            slides=self.slides[rows],
+            images=some(self.images),
+            maps=some(self.maps),
+            labels=None if self.labels is None else self.labels[rows],
+            clusters=None if self.clusters is None else self.clusters[rows],
+            classes=self.classes,
+        )
+
 
 @dataclass(frozen=True)
 class Targets:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histosynth.clusters.files import read_assignments
+from histosynth.clusters.files import read_assignments, selected_rows
 from histosynth.conditions.spec import ConditionSpec
 from histosynth.conditions.targets import TilePool
 from histosynth.device import versions
@@ -36,10 +36,15 @@ def train_condition(
 ) -> dict[str, Any]:
     """Train a condition and write `weights.safetensors` and `train.json`.
 
+    With the study's `clusters.balance`, only the selected train tiles are used, whatever the
+    condition: as targets and as donors of crops. (Autoencoder and whitening, which all conditions
+    share, are of all train tiles.)
+
     Parameters
     ----------
     latents : folder of the train tiles' latents
-    clusters : folder of the cluster assignments, where the condition uses them
+    clusters : folder of the cluster assignments, where the condition uses them or the study
+        balances prompts
     state : folder beside the output; what is in it may be deleted once this returns
 
     Returns
@@ -54,15 +59,18 @@ def train_condition(
     check_classes_of(train, study)
     cache = LatentCache.open(latents)
     check_latents_of(cache, train)
-    pool = TilePool.of(
-        train, spec.needs, label_names=study.label_names, clusters=read_assignments(clusters)
-    )
+    assignments = read_assignments(clusters)
+    pool = TilePool.of(train, spec.needs, label_names=study.label_names, clusters=assignments)
+    if study.clusters is not None and study.clusters.balance is not None:
+        rows = selected_rows(assignments, train)
+        cache, pool = cache.take(rows), pool.take(rows)
     # The loop knows a condition by its planes and tokens only; what they mean decides as well.
     meaning = {
         "condition": spec.resolved(),
         "classes": study.class_names,
         "labels": study.label_names,
         "clusters": None if pool.clusters is None else pool.clusters.tolist(),
+        "rows": cache.rows.tolist(),
     }
     network, record = train_generator(
         cache,
@@ -79,7 +87,7 @@ def train_condition(
         "condition": spec.resolved(),
         "seed": seed,
         "settings": study.generator.model_dump(mode="json"),
-        "tiles": len(train),
+        "tiles": len(cache),
         "gpu_seconds": record["seconds"] if device.type == "cuda" else 0.0,
         "autoencoder": cache.autoencoder,
         "tiles_fingerprint": cache.tiles,

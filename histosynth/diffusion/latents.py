@@ -7,7 +7,7 @@ without running the encoder.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +59,10 @@ class Whitening:
 
 @dataclass(frozen=True)
 class LatentCache:
-    """A folder of latents: `mean.npy` and `std.npy` (4, n, c, h, w) float16, and `latents.json`."""
+    """A folder of latents: `mean.npy` and `std.npy` (4, n, c, h, w) float16, and `latents.json`.
+
+    `rows` int64 (m,) are the tiles in use, of n; all of them but for `take`.
+    """
 
     folder: Path
     mean: np.ndarray
@@ -67,6 +70,7 @@ class LatentCache:
     whitening: Whitening
     autoencoder: str
     tiles: str
+    rows: np.ndarray
 
     @classmethod
     def open(cls, folder: Path, *, autoencoder: str | None = None) -> "LatentCache":
@@ -92,10 +96,15 @@ class LatentCache:
                 f"autoencoder given is {autoencoder}; delete the folder and encode again"
             )
         whitening = Whitening(tuple(record["whitening_mean"]), tuple(record["whitening_std"]))
-        return cls(folder, mean, std, whitening, record["autoencoder"], record["tiles"])
+        rows = np.arange(mean.shape[1])
+        return cls(folder, mean, std, whitening, record["autoencoder"], record["tiles"], rows)
 
     def __len__(self) -> int:
-        return self.mean.shape[1]
+        return len(self.rows)
+
+    def take(self, rows: np.ndarray) -> "LatentCache":
+        """The cache of some tiles only, renumbered from 0; nothing is copied."""
+        return replace(self, rows=self.rows[rows])
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -111,9 +120,10 @@ class LatentCache:
         -------
         float32 (len(rows), c, h, w)
         """
-        mean = self.mean[flips, rows].astype(np.float32)
+        tiles = self.rows[rows]
+        mean = self.mean[flips, tiles].astype(np.float32)
         noise = random.standard_normal(mean.shape, dtype=np.float32)
-        return self.whitening.apply(mean + self.std[flips, rows].astype(np.float32) * noise)
+        return self.whitening.apply(mean + self.std[flips, tiles].astype(np.float32) * noise)
 
 
 def write_latents(

@@ -159,7 +159,7 @@ def train_generator(
         warmup_steps=settings.warmup_steps,
         weight_decay=0.01,
         ema_decay=settings.ema,
-        rows_of_step=order.rows,
+        rows_of_step=lambda step: cache.rows[order.rows(step)],
         state=ResumableState(
             state_folder, identity, every_seconds=settings.save_every_seconds, log=log
         ),
