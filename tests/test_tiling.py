@@ -336,7 +336,7 @@ def test_a_split_without_tiles_is_an_error_that_names_it(tmp_path):
 def test_the_heterogeneity_rule_without_masks_is_refused_at_once(tmp_path):
     rule = tiling(heterogeneity=(0.2, 0.8))
     cohort = pd.DataFrame([one_slide(tmp_path) | {"annotation": ""}])
-    with pytest.raises(InputError, match=r"1 have no `annotation`, the first is S1; set tiling\.h"):
+    with pytest.raises(InputError, match=r"1 have none, the first is S1; set tiling\.h"):
         tile_chunk(cohort, make_study(tiling=rule), tmp_path / "a", progress=False)
     bare = make_study(tiling=rule, classes=[], label=None)
     with pytest.raises(InputError, match=r"tiling\.heterogeneity needs `classes`"):
