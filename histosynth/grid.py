@@ -21,9 +21,9 @@ GROUPS = ("fidelity", "adherence", "utility")
 # Raised by hand when a stage's code changes what it computes: then, and only then, it reruns.
 STAGE_VERSIONS = {
     "phantom": 1,
-    "cohort": 1,
-    "tile": 1,
-    "split": 1,
+    "cohort": 2,
+    "tile": 2,
+    "split": 2,
     "duplicates": 1,
     "embed": 1,
     "cluster": 1,
@@ -32,12 +32,14 @@ STAGE_VERSIONS = {
     "condition": 1,
     "condition_table": 1,
     "train": 1,
-    "sample": 1,
+    "sample": 2,
+    "external": 2,
+    "roundtrip": 2,
     "judge": 1,
     "fidelity": 1,
     "adherence": 1,
     "utility": 1,
-    "report": 1,
+    "report": 2,
 }
 
 # The parts of a study that a stage reads itself; what comes before it reaches it through files.
@@ -45,7 +47,7 @@ STAGE_SETTINGS = {
     "phantom": ["cohort"],
     "cohort": ["cohort", "split", "label"],
     "tile": ["tiling", "classes", "label", "cohort"],
-    "split": ["label", "classes"],
+    "split": ["label", "classes", "tiling.max_tiles_per_patient"],
     "duplicates": [],
     "embed": [],
     "cluster": ["clusters"],
@@ -54,6 +56,8 @@ STAGE_SETTINGS = {
     "condition_table": ["sampling.n", "sampling.seed", "clusters", "label"],
     "train": ["generator", "label", "classes", "clusters"],
     "sample": ["label", "classes"],
+    "external": ["tiling.size"],
+    "roundtrip": [],
     "judge": ["judges", "label", "classes"],
     "fidelity": ["evaluation", "sampling.n", "label"],
     "adherence": ["evaluation.seed", "label", "classes"],

@@ -78,6 +78,7 @@ rule roundtrip:
         runtime=120,
     params:
         config=CONFIG,
+        settings=GRID.settings("roundtrip"),
     message:
         "Passing the test tiles through the autoencoder: the floor of every condition"
     shell:
@@ -101,6 +102,7 @@ rule external:
         mem_mb=4000,
         runtime=120,
     params:
+        settings=GRID.settings("external"),
         size=STUDY.tiling.size,
     message:
         "Importing {wildcards.condition} from {input.images}"
