@@ -1,7 +1,8 @@
 """Somebody else's images as a tile set, so that they can be scored like our own."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,20 @@ from PIL import Image
 from tqdm import tqdm
 
 from histosynth.errors import InputError
+from histosynth.image_files import (
+    ImageFile,
+    broken_error,
+    codec_of,
+    find_images,
+    modes_of,
+    read_headers,
+)
 from histosynth.slides.annotations import class_fractions, downsample_classes, read_mask
 from histosynth.slides.cohorts import read_table
 from histosynth.slides.readers import RESIZE_FILTER, read_image
 from histosynth.slides.tiling import class_entropy
 from histosynth.tilesets import UNLABELLED, TileSet, TileSetWriter
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 _FROM_LABELS = ("slide_id", "patient_id", "site", "split")
 
 
@@ -28,9 +36,14 @@ def import_images(
     masks: str | Path | None = None,
     classes: Sequence[str] = (),
     size: int | None = None,
+    facts: Mapping[Path, Mapping[str, str]] | None = None,
+    skip_broken: bool = False,
+    provenance: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> TileSet:
     """Write a tile set from a folder of images.
+
+    Its provenance holds the files' modes and codecs as they came, and the names of those skipped.
 
     Parameters
     ----------
@@ -43,25 +56,42 @@ def import_images(
         values are indices into `classes`, 255 for unlabelled
     classes : names of the classes; they and `masks` go together
     size : resize square images (Pillow's Lanczos, antialiased) and masks (majority) to this side
+    facts : what `labels` would tell of each image, for a caller who knows it already
+    skip_broken : leave files out that cannot be read, rather than refuse the folder
+    provenance : more to record
 
     Raises
     ------
-    InputError : no images, images of different sizes (unless `size` is given), a file that cannot
-        be read, a label or mask that is missing or fits no image.
+    InputError : no images, images of different sizes (unless `size` is given), of more than 8 bits
+        a channel, a file that cannot be read, a label or mask that is missing or fits no image.
     """
     folder = Path(images)
     if (masks is None) != (not classes):
         raise InputError("--masks and --classes go together: name the class of every mask value")
     if size is not None and size < 1:
         raise InputError(f"--size {size}: expected a side in pixels, 1 or more")
-    files = find_images(folder)
-    _check_sizes(files, folder, size)
-    table = _labels(files, folder, Path(labels)) if labels else {}
+    images_of = scan_folder(folder, size=size, skip_broken=skip_broken)
+    files = [image.path for image in images_of.files]
+    if labels:
+        facts = read_image_table(files, folder, Path(labels))
     mask_files = _masks(files, folder, Path(masks)) if masks else {}
-    provenance = {"images": str(folder), "resize": RESIZE_FILTER if size else None}
-    with TileSetWriter(output, classes=classes, provenance=provenance) as writer:
-        for path in tqdm(files, desc="importing", unit="image", disable=not progress):
-            image = _load(path)
+    told: dict[str, Any] = {
+        "images": str(folder),
+        "resize": RESIZE_FILTER if size else None,
+        "modes": modes_of(images_of.files),
+        "codecs": codec_of(images_of.files),
+        **(provenance or {}),
+    }
+    broken = list(images_of.broken)
+    with TileSetWriter(output, classes=classes, provenance=told) as writer:
+        for path in tqdm(files, desc=f"import {folder.name}", unit="image", disable=not progress):
+            try:
+                image = read_image(path)
+            except Exception as error:
+                broken.append((path, str(error)))
+                continue
+            if broken and not skip_broken:
+                continue  # nothing will come of it: only look for more of the kind
             native = image.size
             if size is not None and native != (size, size):
                 image = image.resize((size, size), Image.Resampling.LANCZOS)
@@ -71,34 +101,43 @@ def import_images(
                 class_map = _load_map(
                     mask_files[path], native, image=path, shape=pixels.shape[:2], classes=classes
                 )
-            row = _row(path, folder, table.get(path, {}), class_map, classes, pixels.shape[0])
+            row = _row(path, folder, (facts or {}).get(path, {}), class_map, classes, len(pixels))
             writer.add(pixels, row, class_map)
+        if broken and not (skip_broken and len(broken) < images_of.count):
+            raise broken_error(folder, broken, images_of.count)
+        told["skipped"] = [path.relative_to(folder).as_posix() for path, _ in broken]
+        writer.provenance = told
     return TileSet.open(output)
 
 
-def find_images(folder: Path) -> list[Path]:
-    """All image files below a folder, by name; hidden ones are skipped."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder of images")
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    if not files:
-        raise InputError(f"{folder}: no images in it; expected files of {', '.join(SUFFIXES)}")
-    ids: dict[str, Path] = {}
-    for path in files:
-        other = ids.setdefault(_tile_id(path, folder), path)
-        if other is not path:
-            raise InputError(
-                f"{folder}: {other.relative_to(folder)} and {path.relative_to(folder)} would have "
-                f"the same tile_id {_tile_id(path, folder)}; rename one (its ending and signs "
-                "other than letters, digits, `_` and `-` do not count)"
-            )
-    return files
+@dataclass(frozen=True)
+class ScannedFolder:
+    """The images of a folder by their headers, and the files that are none, with the reason."""
+
+    folder: Path
+    files: tuple[ImageFile, ...]
+    broken: tuple[tuple[Path, str], ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.files) + len(self.broken)
+
+
+def scan_folder(
+    folder: Path, *, size: int | None = None, skip_broken: bool = False
+) -> ScannedFolder:
+    """Find and check a folder's images, before any work.
+
+    Raises
+    ------
+    InputError : as `import_images` about images; not for those cut off, whose headers are whole.
+    """
+    paths = find_images(folder, lambda path: _tile_id(path, folder))
+    files, broken = read_headers(paths, folder)
+    if broken and not (skip_broken and files):
+        raise broken_error(folder, broken, len(paths))
+    _check_sizes(files, folder, size)
+    return ScannedFolder(folder, tuple(files), tuple(broken))
 
 
 def _tile_id(path: Path, folder: Path) -> str:
@@ -106,21 +145,10 @@ def _tile_id(path: Path, folder: Path) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "_", name).lstrip("_-") or "tile"
 
 
-def _check_sizes(files: list[Path], folder: Path, size: int | None) -> None:
-    """Sizes by the files' headers, before any work."""
+def _check_sizes(files: Sequence[ImageFile], folder: Path, size: int | None) -> None:
     sizes: dict[tuple[int, int], list[Path]] = {}
-    broken = []
-    for path in files:
-        try:
-            with Image.open(path) as image:
-                sizes.setdefault(image.size, []).append(path)
-        except Exception as error:
-            broken.append(f"  {path.relative_to(folder)}: {error}")
-    if broken:
-        raise InputError(
-            f"{folder}: {len(broken)} of {len(files)} images cannot be read; copy them again or "
-            "remove them:\n" + "\n".join(broken[:5])
-        )
+    for file in files:
+        sizes.setdefault(file.size, []).append(file.path)
     if size is None and len(sizes) > 1:
         most = sorted(sizes.items(), key=lambda item: -len(item[1]))
         listed = "; ".join(
@@ -139,22 +167,20 @@ def _check_sizes(files: list[Path], folder: Path, size: int | None) -> None:
             )
 
 
-def _load(path: Path) -> Image.Image:
-    try:
-        return read_image(path)
-    except Exception as error:
-        raise InputError(
-            f"image {path} cannot be read: {error}; copy it again or remove it"
-        ) from None
+def read_image_table(
+    files: Sequence[Path], folder: Path, table: Path, *, column: str = "label"
+) -> dict[Path, dict[str, str]]:
+    """The row of a table for every image; `column` must be there and filled.
 
-
-def _labels(files: list[Path], folder: Path, table: Path) -> dict[Path, dict[str, str]]:
-    """The row of the labels table for every image."""
+    Raises
+    ------
+    InputError : a missing column or cell, a row of no image or of several, an image without a row.
+    """
     rows = read_table(table)
-    for column in ("image", "label"):
-        if column not in rows:
+    for name in ("image", column):
+        if name not in rows:
             raise InputError(
-                f"{table}: column {column!r} is missing; found: {', '.join(rows.columns)}"
+                f"{table}: column {name!r} is missing; found: {', '.join(rows.columns)}"
             )
     by_name: dict[str, list[Path]] = {}
     for path in files:
@@ -173,8 +199,8 @@ def _labels(files: list[Path], folder: Path, table: Path) -> dict[Path, dict[str
             )
         if found.setdefault(matches[0], record) is not record:
             raise InputError(f"{table}: image {name!r} is listed twice; keep one row an image")
-        if not record["label"]:
-            raise InputError(f"{table}: image {name!r} has no label; fill the column")
+        if not record[column]:
+            raise InputError(f"{table}: image {name!r} has no {column}; fill the column")
     bare = [path for path in files if path not in found]
     if bare:
         raise InputError(
@@ -186,7 +212,8 @@ def _labels(files: list[Path], folder: Path, table: Path) -> dict[Path, dict[str
 
 def _masks(files: list[Path], folder: Path, masks: Path) -> dict[Path, Path]:
     """The mask of every image."""
-    by_id = {_tile_id(path, masks): path for path in find_images(masks)}
+    found = find_images(masks, lambda path: _tile_id(path, masks))
+    by_id = {_tile_id(path, masks): path for path in found}
     bare = [path for path in files if _tile_id(path, folder) not in by_id]
     if bare:
         raise InputError(
@@ -227,7 +254,7 @@ def _load_map(
 def _row(
     path: Path,
     folder: Path,
-    labels: dict[str, str],
+    labels: Mapping[str, str],
     class_map: np.ndarray | None,
     classes: Sequence[str],
     size: int,
