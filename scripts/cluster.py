@@ -25,13 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    from histosynth.clusters import (
-        describe_clusters,
-        fit_clusters,
-        read_features,
-        select_train_tiles,
-        write_clusters,
-    )
+    from histosynth import clusters as fits
     from histosynth.config import Study
     from histosynth.errors import InputError
     from histosynth.tilesets import TileSet
@@ -40,21 +34,22 @@ def main(args: argparse.Namespace) -> None:
     if settings is None:
         raise InputError(f"{args.config}: `clusters` is not configured; add an encoder and k")
     train = TileSet.open(args.train)
-    features = read_features(args.features, train)
-    clusters = fit_clusters(features, settings.k, seed=settings.seed)
+    features = fits.read_features(args.features, train)
+    clusters = fits.fit_clusters(features, settings.k, seed=settings.seed)
     groups = {name: train.table[name].to_numpy() for name in ("site", "patient_id")}
-    summary = describe_clusters(clusters, features, groups=groups, seed=settings.seed)
-    others = [pair.rpartition("=") for pair in args.assign]
-    others = [(TileSet.open(tiles), features) for tiles, _, features in others]
-    write_clusters(
+    summary = fits.describe_clusters(clusters, features, groups=groups, seed=settings.seed)
+    sets = [(train, features)]
+    for tiles, _, path in (pair.rpartition("=") for pair in args.assign):
+        sets.append((tileset := TileSet.open(tiles), fits.read_features(path, tileset)))
+    fits.write_clusters(
         args.output,
         clusters,
-        [(train, features), *((tiles, read_features(path, tiles)) for tiles, path in others)],
+        sets,
         {**settings.model_dump(), **summary},
-        subset=select_train_tiles(train, clusters.assign(features), settings),
+        subset=fits.select_train_tiles(train, clusters.assign(features), settings),
     )
     shared = summary["normalized_mutual_information"]
-    log(f"{settings.k} clusters of {len(train)} train tiles; mutual information {shared}")
+    log(f"{settings.k} clusters of {len(train)} tiles; mutual information {shared}")
 
 
 if __name__ == "__main__":

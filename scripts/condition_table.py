@@ -20,7 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    from histosynth.clusters import read_assignments
+    from histosynth.clusters import kept_prompts, read_assignments
     from histosynth.conditions.table import condition_table
     from histosynth.config import Study
     from histosynth.files import atomic_file
@@ -28,7 +28,12 @@ def main(args: argparse.Namespace) -> None:
 
     settings = Study.load(args.config).sampling
     test = TileSet.open(args.test)
-    table = condition_table(test, settings, clusters=read_assignments(args.clusters))
+    table = condition_table(
+        test,
+        settings,
+        clusters=read_assignments(args.clusters),
+        prompts=kept_prompts(args.clusters),
+    )
     with atomic_file(args.output) as partial:
         table.to_parquet(partial, index=False)
     without = int((table["crop_tile_ids"] == "{}").sum())

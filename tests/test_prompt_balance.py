@@ -10,7 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_generator_scripts import STUDY, Workspace
 
-from histosynth.clusters import prompt_balanced_subset, read_assignments, selected_rows
+from histosynth.clusters import (
+    kept_prompts,
+    prompt_balanced_subset,
+    read_assignments,
+    selected_rows,
+)
 from histosynth.config import Study
 from histosynth.diffusion.latents import LatentCache
 from histosynth.errors import InputError
@@ -139,6 +144,28 @@ def test_the_script_writes_who_is_selected_and_what_the_subset_is(workspace):
     assert np.flatnonzero(of_train["selected"]).tolist() == expected.rows.tolist()
     assert 0 < len(expected.rows) < len(of_train)
     assert workspace.json("clusters/summary.json")["subset"] == expected.facts()
+
+
+def test_no_image_is_asked_for_that_training_left_out(workspace):
+    from histosynth.conditions.table import condition_table
+    from histosynth.settings import SamplingSettings
+
+    assigned = read_assignments(workspace.folder / "clusters")
+    settings = SamplingSettings(n=20)
+    free = condition_table(workspace.test, settings, clusters=assigned)
+    pairs = list(zip(free["label"], free["cluster"], strict=True))
+    kept = {pairs[0]}
+    assert len(set(pairs)) > 1
+    held = condition_table(workspace.test, settings, clusters=assigned, prompts=kept)
+    assert set(zip(held["label"], held["cluster"], strict=True)) == kept and len(held) == 20
+    with pytest.raises(InputError, match=r"real/test: no test tile has a label and cluster"):
+        condition_table(workspace.test, settings, clusters=assigned, prompts={("other", 0)})
+    workspace.script(
+        "condition_table", "--test", "real/test", "--clusters", "clusters", "--output", "t.parquet"
+    )
+    table = pd.read_parquet(workspace.folder / "t.parquet")
+    trained = kept_prompts(workspace.folder / "clusters")
+    assert set(zip(table["label"], table["cluster"], strict=True)) <= trained
 
 
 @pytest.mark.parametrize("condition", ["unconditional", "map_crop"])

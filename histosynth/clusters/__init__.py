@@ -2,6 +2,7 @@
 
 from histosynth.clusters.balance import PromptSubset, prompt_balanced_subset, select_train_tiles
 from histosynth.clusters.files import (
+    kept_prompts,
     read_assignments,
     read_features,
     selected_rows,
@@ -14,6 +15,7 @@ __all__ = [
     "PromptSubset",
     "describe_clusters",
     "fit_clusters",
+    "kept_prompts",
     "prompt_balanced_subset",
     "read_assignments",
     "read_features",

@@ -90,6 +90,16 @@ def read_assignments(folder: str | Path | None) -> "pd.DataFrame | None":
     return pd.read_parquet(path)
 
 
+def kept_prompts(folder: str | Path | None) -> set[tuple[str, int]] | None:
+    """The pairs of label and cluster that `clusters.balance` kept; None where it is not set."""
+    if folder is None:
+        return None
+    subset = read_json(Path(folder) / "summary.json").get("subset")
+    if subset is None:
+        return None
+    return {(label, cluster) for label, some in subset["clusters"].items() for cluster in some}
+
+
 def selected_rows(assignments: "pd.DataFrame | None", tiles: "TileSet") -> np.ndarray:
     """The rows of the train tiles that generators are trained on, int64, sorted.
 

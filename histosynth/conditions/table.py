@@ -5,6 +5,7 @@ crops and the same noise. So conditions are compared image by image.
 """
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,13 +26,19 @@ NOISE_STRIDE = 2**32  # generator seeds lie this far apart in the seeds of the n
 
 
 def condition_table(
-    test: "TileSet", settings: "SamplingSettings", *, clusters: "pd.DataFrame | None" = None
+    test: "TileSet",
+    settings: "SamplingSettings",
+    *,
+    clusters: "pd.DataFrame | None" = None,
+    prompts: Collection[tuple[str, int]] | None = None,
 ) -> "pd.DataFrame":
     """Draw `settings.n` conditions from the test tiles, without repeats while they last.
 
     Parameters
     ----------
     clusters : rows (tile_id, cluster) that cover the test tiles, where the study clusters
+    prompts : the pairs of label and cluster that were trained on, where not all were: no tile of
+        another is asked for
 
     Returns
     -------
@@ -42,7 +49,7 @@ def condition_table(
     Raises
     ------
     InputError
-        The test set is empty, or a tile has no cluster.
+        The test set is empty, or a tile has no cluster, or none has a pair that was trained on.
     """
     import pandas as pd
 
@@ -51,12 +58,21 @@ def condition_table(
             f"{test.folder}: no test tiles to take conditions from; loosen the tiling's rules or "
             "give the test split more patients"
         )
-    rounds = -(-settings.n // len(test))
-    random = np.random.default_rng([settings.seed, 0])
-    rows = np.concatenate([random.permutation(len(test)) for _ in range(rounds)])[: settings.n]
     tile_ids = test.table["tile_id"].astype(str).to_numpy()
     labels = test.table["label"].to_numpy() if "label" in test.table else np.full(len(test), None)
     of_tile = cluster_ids(test, clusters) if clusters is not None else np.full(len(test), -1)
+    may = np.arange(len(test))
+    if prompts is not None:
+        pairs = zip(labels, of_tile.tolist(), strict=True)
+        may = np.flatnonzero([pair in prompts for pair in pairs])
+    if len(may) == 0:
+        raise InputError(
+            f"{test.folder}: no test tile has a label and cluster that clusters.balance kept for "
+            "training; lower clusters.balance.step or clusters.k, so that more are kept"
+        )
+    rounds = -(-settings.n // len(may))
+    random = np.random.default_rng([settings.seed, 0])
+    rows = np.concatenate([random.permutation(may) for _ in range(rounds)])[: settings.n]
     table = pd.DataFrame(
         {
             "index": np.arange(settings.n),
