@@ -28,7 +28,8 @@ from histosynth.settings import (
 )
 from histosynth.settings_base import Name, Settings
 
-RESERVED_CONDITIONS = ("real", "autoencoder")  # reference rows of every report
+# Reference rows of every report.
+RESERVED_CONDITIONS = ("real", "autoencoder", "planted_copies")
 
 
 class Study(Settings):

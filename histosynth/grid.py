@@ -16,7 +16,7 @@ from histosynth.files import atomic_file
 from histosynth.preflight import check_study
 from histosynth.settings import Condition
 
-GROUPS = ("fidelity", "adherence", "utility")
+GROUPS = ("fidelity", "adherence", "utility", "memorization")
 
 # Raised by hand when a stage's code changes what it computes: then, and only then, it reruns.
 STAGE_VERSIONS = {
@@ -39,6 +39,7 @@ STAGE_VERSIONS = {
     "fidelity": 1,
     "adherence": 1,
     "utility": 1,
+    "memorization": 1,
     "report": 2,
 }
 
@@ -62,6 +63,13 @@ STAGE_SETTINGS = {
     "fidelity": ["evaluation", "sampling.n", "label"],
     "adherence": ["evaluation.seed", "label", "classes"],
     "utility": ["downstream", "evaluation.seed", "sampling.n", "label", "classes"],
+    "memorization": [
+        "evaluation.encoders",
+        "evaluation.min_tiles",
+        "evaluation.seed",
+        "sampling.n",
+        "classes",
+    ],
     "report": [],
 }
 
@@ -143,6 +151,12 @@ class Grid:
             return True
         return "clusters" in ConditionSpec.of(self.study, condition).needs
 
+    def shows_target(self, condition: str) -> bool:
+        """Whether its crops are pixels of the very tile to be made."""
+        named = self.study.conditions.get(condition)
+        signals = (named and named.signals) or []
+        return any(s.kind == "crop" and s.options.get("source") == "same_image" for s in signals)
+
     @property
     def cluster_folder(self) -> str | None:
         clusters = self.study.clusters
@@ -157,7 +171,7 @@ class Grid:
         value: Any = self.study
         for part in key.split("."):
             value = getattr(value, part)
-        if isinstance(value, list):
+        if key == "classes":  # their colours are for the report
             return [v.model_dump(mode="json", exclude={"color"}) for v in value]
         return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
 

@@ -27,3 +27,15 @@ def feature_pairs(wildcards):
         for encoder in STUDY.evaluation.encoders
         for which in ("real/test", scored)
     ]
+
+
+def neighbour_features(wildcards):
+    """Features of training tiles, test tiles and the scored set, encoder by encoder."""
+    sets = ["real/train", "real/test"]
+    if wildcards.condition != "real":
+        sets.append(GRID.tileset(wildcards.condition, wildcards.seed))
+    return [
+        f"{RESULTS}/features/{which}/{encoder}.npy"
+        for encoder in STUDY.evaluation.encoders
+        for which in sets
+    ]

@@ -119,3 +119,42 @@ rule utility:
         "python scripts/utility.py --config {params.config} --threads {threads}"
         " --condition {wildcards.condition} --seed {wildcards.seed} --train {input.train}"
         " --test {input.test} {params.synthetic} --output {output.rows} 2>&1 | tee {log}"
+
+
+rule memorization:
+    input:
+        train="<results>/tilesets/real/train",
+        test="<results>/tilesets/real/test",
+        synthetic=lambda wildcards: [] if wildcards.condition == "real" else scored_set(wildcards),
+        features=neighbour_features,
+        table=lambda wildcards: (
+            f"{RESULTS}/condition_table.parquet" if GRID.shows_target(wildcards.condition) else []
+        ),
+    output:
+        rows="<results>/metrics/{condition}/seed{seed}/memorization.json",
+    log:
+        "<logs>/memorization/{condition}/seed{seed}.log",
+    conda:
+        "../envs/histosynth.yaml"
+    threads: STUDY.threads
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        config=CONFIG,
+        settings=GRID.settings("memorization"),
+        synthetic=lambda wildcards, input: (
+            f"--synthetic {input.synthetic}" if input.synthetic else ""
+        ),
+        table=lambda wildcards, input: f"--table {input.table}" if input.table else "",
+        features=lambda wildcards, input: [
+            f"{encoder}={','.join(f for f in input.features if Path(f).stem == encoder)}"
+            for encoder in STUDY.evaluation.encoders
+        ],
+    message:
+        "Scoring memorization of {wildcards.condition}, seed {wildcards.seed}"
+    shell:
+        "python scripts/memorization.py --config {params.config} --threads {threads}"
+        " --condition {wildcards.condition} --seed {wildcards.seed} --train {input.train}"
+        " --test {input.test} {params.synthetic} --features {params.features} {params.table}"
+        " --output {output.rows} 2>&1 | tee {log}"

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from histosynth.encoders.features import load_features
 from histosynth.errors import InputError
+from histosynth.evaluations.embedded import features_of
 from histosynth.evaluations.protocol import check_comparable, fidelity_protocol
 from histosynth.evaluations.rows import MetricRow, Scored
-from histosynth.files import read_json
 from histosynth.metrics import frechet_distance, jackknife_interval, kernel_distance, prdc
 from histosynth.tilesets import TileSet
 
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 DISTANCES = ("frechet_distance", "kernel_distance")
 NEIGHBOUR_SCORES = ("precision", "recall", "density", "coverage")
 FIDELITY_METRICS = DISTANCES + NEIGHBOUR_SCORES
-# What of an encoder's fingerprint decides its features; versions are on record only.
-ENCODER_IDENTITY = ("model", "weights", "transform", "dtype")
 # The jackknife repeats a score some forty times; past this many pairs the neighbour scores, which
 # compare all pairs three times over, are given without an interval.
 _INTERVAL_PAIRS = 4_000_000
@@ -61,17 +58,7 @@ def fidelity_of_files(
     if len(features) != 2:
         raise InputError(f"features of {encoder}: expected REAL.npy,SYNTHETIC.npy, got {features}")
     sets = [TileSet.open(folder) for folder in (real, synthetic)]
-    arrays = [load_features(path) for path in features]
-    made_by = []
-    for tiles, path in zip(sets, features, strict=True):
-        record = read_json(Path(path).with_suffix(".json"))
-        if record.get("tile_set") != tiles.fingerprint:
-            raise InputError(f"{path}: features of other tiles than {tiles.folder}; embed it again")
-        made_by.append({key: record.get(key) for key in ENCODER_IDENTITY})
-    if made_by[0] != made_by[1]:
-        raise InputError(
-            f"{features[0]} and {features[1]} come from different encoders; embed both sets again"
-        )
+    arrays, made_by = features_of(sets, features)
     return fidelity_rows(
         scored,
         sets[0],
@@ -79,7 +66,7 @@ def fidelity_of_files(
         encoder=encoder,
         real_features=arrays[0],
         synthetic_features=arrays[1],
-        encoder_fingerprint=made_by[0],
+        encoder_fingerprint=made_by,
         settings=study.evaluation,
         n=study.sampling.n,
         label_names=study.label_names,

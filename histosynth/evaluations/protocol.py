@@ -13,7 +13,7 @@ from histosynth.files import short_hash
 from histosynth.tilesets import TileSet
 
 # Raised by hand when a score's definition changes, so that old numbers are not ranked with new.
-FIDELITY_VERSION = ADHERENCE_VERSION = UTILITY_VERSION = 1
+FIDELITY_VERSION = ADHERENCE_VERSION = UTILITY_VERSION = MEMORIZATION_VERSION = 1
 
 
 def codec(tiles: TileSet) -> str:
@@ -111,6 +111,39 @@ def utility_protocol(
         "seeds": seeds,
         "mixed_ratio": mixed_ratio,
         "n_synthetic": n_synthetic,
+    }
+
+
+def memorization_protocol(
+    test: TileSet, train: TileSet, *, n_train: int, space: dict[str, Any]
+) -> dict[str, Any]:
+    """Of distances to training tiles, against those of held-out tiles.
+
+    No n of the generated or held-out tiles: the scores are shares and probabilities, which few
+    tiles leave uncertain, not biased.
+
+    Parameters
+    ----------
+    n_train : training tiles that neighbours are looked for among
+    space : the encoder's fingerprint, or how pixels are compared
+    """
+    return {
+        "group": "memorization",
+        "version": MEMORIZATION_VERSION,
+        **_pixels(test),
+        "train": train.fingerprint,
+        "n_train": n_train,
+        "space": short_hash(space),
+    }
+
+
+def copy_through_protocol(test: TileSet, *, crop: dict[str, Any]) -> dict[str, Any]:
+    """Of pixels handed to the generator that come out again; `crop` is the signal's options."""
+    return {
+        "group": "memorization",
+        "version": MEMORIZATION_VERSION,
+        **_pixels(test),
+        "crop": crop,
     }
 
 

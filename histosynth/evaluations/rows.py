@@ -34,6 +34,14 @@ HIGHER_IS_BETTER = {
     "label_accuracy_ratio": True,
     "downstream_iou": True,
     "downstream_auc": True,
+    "memorized_share_1pct": False,
+    "memorized_share_01pct": False,
+    "nearest_train_auc": False,
+    "authenticity": True,
+    "c_t": True,
+    "handed_over_share": False,
+    "copied_inside": False,
+    "copied_outside": False,
 }
 
 
@@ -96,7 +104,7 @@ class Scored:
     Attributes
     ----------
     set : the tile set's name, below tilesets/
-    group : fidelity, adherence or utility
+    group : fidelity, adherence, utility or memorization
     protocols : the ingredients of the rows' protocols, by their hash
     """
 
@@ -214,6 +222,7 @@ def write_rows(
     seconds: float,
     versions: Mapping[str, str],
     protocols: Mapping[str, Mapping[str, Any]],
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a metrics file, atomically; NaN becomes null.
 
@@ -222,13 +231,16 @@ def write_rows(
     seconds : what the computation took
     versions : package -> version
     protocols : the ingredients behind the rows' protocols, by hash (`Scored.protocols`)
+    facts : what a row cannot hold, for the report
     """
-    content = {
+    content: dict[str, Any] = {
         "rows": [{k: _json_number(v) for k, v in asdict(row).items()} for row in rows],
         "seconds": round(seconds, 3),
         "versions": dict(versions),
         "protocols": dict(protocols),
     }
+    if facts is not None:
+        content["facts"] = dict(facts)
     write_json(path, content)
 
 

@@ -233,10 +233,10 @@ def authenticity(
 ) -> Interval:
     """Share of authentic images (Alaa et al. 2022, "How Faithful is your Synthetic Data?").
 
-    AuthPct is 100 times it. An image is authentic where it lies farther from its nearest training image than that training
-    image lies from its own nearest other training image. Given for comparison with papers alone:
-    it has no expected value without memorization (score real held-out tiles to see one) and falls
-    with the density of the training set.
+    AuthPct is 100 times it. An image is authentic where it lies farther from its nearest training
+    image than that training image lies from its own nearest other one. Given for comparison with
+    papers alone: it has no expected value without memorization (score real held-out tiles to see
+    one), and a copy of a tile that has near duplicates in the training set passes as authentic.
 
     Parameters
     ----------
