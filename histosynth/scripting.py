@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -55,3 +56,14 @@ def _fail(name: str, error: InputError) -> int:
 def log(message: str) -> None:
     """One line of progress on standard error."""
     print(message, file=sys.stderr, flush=True)
+
+
+def git_commit() -> str | None:
+    """The checkout's commit, with a word where files differ from it; None without git."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always"]
+    command += ["--dirty=, modified", "--abbrev=40", "--exclude=*"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return told.stdout.strip()

@@ -2,11 +2,10 @@
 
 import argparse
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
-from histosynth.scripting import log, parser, run
+from histosynth.scripting import git_commit, log, parser, run
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -21,17 +20,6 @@ def build_parser() -> argparse.ArgumentParser:
         "--partial", action="store_true", help="the study is not finished: show what there is"
     )
     return made
-
-
-def git_commit() -> str | None:
-    """The checkout's commit, with a word where files differ from it; None without git."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always"]
-    command += ["--dirty=, modified", "--abbrev=40", "--exclude=*"]
-    try:
-        told = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return told.stdout.strip()
 
 
 def main(args: argparse.Namespace) -> None:

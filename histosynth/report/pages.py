@@ -39,23 +39,7 @@ class Provenance:
 def render(results: Results, provenance: Provenance | None = None) -> str:
     """The whole report as HTML."""
     board = leaderboard.build(results, leaderboard.main_columns(results))
-    environment = Environment(
-        loader=PackageLoader("histosynth.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": number,
-        "fixed": fixed,
-        "signed": signed,
-        "names": mark_names,
-        "duration": tables.duration,
-        "percent": lambda share: "–" if pd.isna(share) else f"{share:.0%}",
-        "isna": pd.isna,
-        "rule": glossary.rule_words,
-    }
+    environment = page_environment()
     provenance = provenance or Provenance()
     unit = results.split_unit
     return environment.get_template("index.html.j2").render(
@@ -86,6 +70,28 @@ def render(results: Results, provenance: Provenance | None = None) -> str:
         provenance=provenance,
         counts=counts,
     )
+
+
+def page_environment() -> Environment:
+    """Where the templates are found, and the filters that they use."""
+    environment = Environment(
+        loader=PackageLoader("histosynth.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": number,
+        "fixed": fixed,
+        "signed": signed,
+        "names": mark_names,
+        "duration": tables.duration,
+        "percent": lambda share: "–" if pd.isna(share) else f"{share:.0%}",
+        "isna": pd.isna,
+        "rule": glossary.rule_words,
+    }
+    return environment
 
 
 def signed(value: float, decimals: int) -> str:
