@@ -21,7 +21,7 @@ import imagecodecs
 import numpy as np
 import tifffile
 
-_CACHE_BYTES = 64 * 2**20  # decoded: four rows of 256-px tiles of a level 21,000 px wide
+_CACHE_BYTES = 32 * 2**20  # decoded: four rows of 256-px tiles of a level 10,000 px wide
 _VENDORS = ("aperio", "generic-tiff")  # as OpenSlide calls them
 _JPEG_COLOURS = {2: "rgb", 6: "ycbcr"}  # by the TIFF's photometric interpretation
 _FRAME, _SCAN, _END = b"\xff\xc0", b"\xff\xda", b"\xff\xd9"
@@ -81,7 +81,7 @@ class TiledPyramid:
 
         Returns
         -------
-        uint8 (height, width, 3), or None where OpenSlide has to read it
+        uint8 (height, width, 3), not to be written to, or None where OpenSlide has to read it
         """
         layout = self._levels[level]
         if layout is None:
@@ -97,9 +97,13 @@ class TiledPyramid:
                     region[here_y, here_x] = 255
                     continue
                 try:
-                    region[here_y, here_x] = self._tile(level, layout, index)[there_y, there_x]
+                    tile = self._tile(level, layout, index)
                 except _DamagedTile:
                     return None
+                part = tile[there_y, there_x]
+                if part.shape == region.shape == tile.shape:
+                    return tile  # the tile itself: nothing to copy
+                region[here_y, here_x] = part
         return region
 
     def agrees(self, draw: Draw) -> bool:
@@ -138,6 +142,7 @@ class TiledPyramid:
         tile = layout.decode(data)
         if tile.shape != (layout.tile[1], layout.tile[0], 3):
             raise _DamagedTile
+        tile.flags.writeable = False  # `read` may hand it out
         self._tiles[key] = tile
         self._cached_bytes += tile.nbytes
         while self._cached_bytes > _CACHE_BYTES:
@@ -282,7 +287,7 @@ def _overlaps(start: int, count: int, bound: int, tile: int) -> list[tuple[int, 
     """Along one axis: each tile's number under a region, its place there and that in the tile."""
     low, high = max(start, 0), min(start + count, bound)
     found = []
-    for number in range(low // tile, -(-high // tile)):
+    for number in range(low // tile, -(-high // tile) if low < high else 0):
         first, last = max(low, number * tile), min(high, (number + 1) * tile)
         there = slice(first - number * tile, last - number * tile)
         found.append((number, slice(first - start, last - start), there))
