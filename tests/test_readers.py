@@ -72,7 +72,7 @@ def test_transparency_is_blended_on_white():
     assert on_white(half).getpixel((0, 0)) == pytest.approx((127, 177, 227), abs=1)
 
 
-def test_mpp_is_the_slides_own_then_its_tiff_tags_then_the_cohorts():
+def test_mpp_is_openslides_then_the_vendors_then_the_tiff_tags_then_the_cohorts():
     own = {"openslide.mpp-x": "0.25", "openslide.mpp-y": "0.26"}
     tags = {
         "tiff.XResolution": "20000",
@@ -80,7 +80,10 @@ def test_mpp_is_the_slides_own_then_its_tiff_tags_then_the_cohorts():
         "tiff.ResolutionUnit": "centimeter",
     }
     inch = {**tags, "tiff.ResolutionUnit": "inch"}
-    assert slide_mpp({**tags, **own}, fallback=9.0) == pytest.approx(0.255)
+    mirax = "mirax.LAYER_0_LEVEL_0_SECTION.MICROMETER_PER_PIXEL"
+    assert slide_mpp({**tags, **own, "aperio.MPP": "0.4"}, fallback=9.0) == pytest.approx(0.255)
+    assert slide_mpp({**tags, "aperio.MPP": "0.4"}, fallback=9.0) == 0.4
+    assert slide_mpp({f"{mirax}_X": "0.23", f"{mirax}_Y": "0.23"}, fallback=9.0) == 0.23
     assert slide_mpp(tags, fallback=9.0) == pytest.approx(0.5)
     assert slide_mpp(inch, fallback=9.0) == pytest.approx(1.27)
     assert slide_mpp({}, fallback=0.3) == 0.3

@@ -233,8 +233,8 @@ class Slide:
             region = self._handle.read_region(location, level, size)
         except openslide.OpenSlideError as error:
             # An OpenSlide handle that failed once fails for ever; the next region deserves a new.
-            self._handle.close()
-            self._handle = self._open()
+            failed, self._handle = self._handle, self._open()
+            failed.close()
             raise InputError(
                 f"slide {self.slide_id}: {self.path} cannot be read at level-0 pixel {location}: "
                 f"{error}; copy the file again from its source, or remove its row from the cohort"
