@@ -130,6 +130,7 @@ def test_every_stage_leaves_what_the_next_one_reads(run):
         "models/map_crop/seed0/weights.safetensors",
         "tilesets/synthetic/map_crop/seed0/tiles.parquet",
         "metrics/map_crop/seed0/utility.json",
+        "metrics/real/seed0/memorization.json",
         "summary.csv",
     ):
         assert (run.results / name).is_file(), name
@@ -151,7 +152,7 @@ def test_no_patient_stands_on_two_sides(run):
 def test_every_promised_cell_has_a_row_with_a_status(run, rows):
     shown = set(zip(rows.condition, rows.group, strict=True))
     for condition in ("real", "unconditional", "label_cluster", "map_crop", "theirs"):
-        for group in ("fidelity", "adherence", "utility"):
+        for group in ("fidelity", "adherence", "utility", "memorization"):
             assert (condition, group) in shown
     unmapped = rows[(rows.condition == "unconditional") & (rows.metric == "map_iou")]
     assert set(unmapped.status) == {"not_applicable"} and unmapped.reason.str.len().min() > 10
@@ -200,7 +201,7 @@ def test_a_new_condition_runs_only_its_own_jobs(run):
         study["conditions"]["map_label"] = {"signals": ["map", "label"]}
 
     jobs = planned(run, changed_study(run, "with_map_label.yaml", add))
-    own = ["condition", "train", "sample", "fidelity", "adherence", "utility"]
+    own = ["condition", "train", "sample", "fidelity", "adherence", "utility", "memorization"]
     assert jobs == dict.fromkeys([*own, "summary", "report"], 1) | {"embed": 2}
 
 
