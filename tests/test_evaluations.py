@@ -443,6 +443,12 @@ def test_every_metric_has_a_direction():
     assert {m for m, higher in HIGHER_IS_BETTER.items() if not higher} == {
         "frechet_distance",
         "kernel_distance",
+        "memorized_share_1pct",
+        "memorized_share_01pct",
+        "nearest_train_auc",
+        "handed_over_share",
+        "copied_inside",
+        "copied_outside",
     }
 
 

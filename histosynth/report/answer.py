@@ -5,6 +5,7 @@ No sentence says more than the intervals do: where they overlap, nothing is rank
 
 from __future__ import annotations
 
+from histosynth.report import privacy
 from histosynth.report.cells import Cell, Column
 from histosynth.report.collect import Results
 from histosynth.report.figures import fixed
@@ -22,6 +23,7 @@ def sentences(results: Results, board: Leaderboard) -> list[tuple[str, str]]:
         ("Does it look like tissue?", _fidelity(board)),
         ("Does it obey the request?", _adherence(board)),
         ("Is it worth training on?", _utility(board)),
+        ("Does it copy?", privacy.sentence(board)),
         ("What to keep in mind.", " ".join(filter(None, _caveats(results, board)))),
     ]
     return [(question, text) for question, text in answers if text]

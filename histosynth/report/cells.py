@@ -12,6 +12,12 @@ from histosynth.report.collect import Results
 from histosynth.report.glossary import metric
 
 NAN = float("nan")
+PLANTED = "planted_copies"
+EXPECTED = {
+    "memorized_share_1pct": 0.01,
+    "memorized_share_01pct": 0.001,
+    "nearest_train_auc": 0.5,
+}
 ARM_WORDS = {"synthetic": "synthetic only", "mixed": "real + synthetic"}
 
 
@@ -35,12 +41,19 @@ class Column:
         return metric(self.metric).higher_is_better
 
     @property
+    def expected(self) -> float | None:
+        """What a score of privacy is without memorization; such a score ranks nobody."""
+        return EXPECTED.get(self.metric)
+
+    @property
     def heading(self) -> str:
         """What the columns side by side with this one share."""
         if self.group == "fidelity":
             return f"Fidelity in {self.encoder} features"
         if self.group == "adherence":
             return "Adherence (share of real)"
+        if self.group == "memorization":
+            return "Privacy (not ranked)"
         return "Utility (minus trained on real)" if self.minus_real else self.group.capitalize()
 
 
@@ -69,6 +82,7 @@ class Cell:
     mark: str = ""  # best, shares, or nothing
     incomplete: bool = False
     caveat: str = ""  # what holds for every score of the study, kept apart from the cell's remark
+    flag: str = ""  # what is wrong with the condition, not with the score
     protocol_letter: str = ""  # where a column mixes protocols
 
     @property
@@ -83,13 +97,13 @@ class Cell:
 
 def fill(results: Results, condition: str, column: Column, subset: str = "all") -> Cell:
     """The cell of one condition, whatever became of it."""
-    source = condition.removesuffix("~shuffled")
+    source = "real" if condition == PLANTED else condition.removesuffix("~shuffled")
     wanted = [c for c in Grid(results.study).cells() if c.condition == source]
     seeds = sorted({c.seed for c in wanted}) or results.study.seeds
     absent = _expected_absence(condition, column, wanted)
     if absent:
         return absent
-    if source != condition:
+    if condition.endswith("~shuffled"):
         shuffled = fill(results, source, column, subset)
         if shuffled.status != "ok":  # nothing was requested, or scored, that could be shuffled
             return shuffled
@@ -100,16 +114,24 @@ def fill(results: Results, condition: str, column: Column, subset: str = "all") 
     per_seed = {
         seed: _seed_row(results, rows, condition, seed, column, arm, subset) for seed in seeds
     }
-    cell = _over_seeds(per_seed)
+    cell = flagged(_over_seeds(per_seed), column)
     if column.minus_real and condition != "real" and cell.status == "ok":
         cell = _minus_real(results, cell, column)
     return cell
 
 
+def flagged(cell: Cell, column: Column) -> Cell:
+    """The cell, flagged where its interval lies wholly above what is expected of new tissue."""
+    expected = column.expected
+    if cell.status != "ok" or expected is None or not cell.ci_low > expected:
+        return cell
+    return replace(cell, flag=f"nearer to training tiles than new tissue, which gives {expected:g}")
+
+
 def _expected_absence(condition: str, column: Column, wanted: list) -> Cell | None:
     if condition.endswith("~shuffled"):
-        if column.group != "adherence":
-            return Cell("not_applicable", reason="shuffling concerns adherence only")
+        if column.group != "adherence" and not column.metric.startswith("copied_"):
+            return Cell("not_applicable", reason=f"shuffling does not concern {column.group}")
         return None
     if not any(c.group == column.group for c in wanted):
         return Cell("not_applicable", reason=f"{condition} has no {column.group} scores")
@@ -127,7 +149,7 @@ def _seed_row(
 ) -> Cell:
     rows = rows[rows["seed"] == seed]
     match = rows[(rows["metric"] == column.metric) & (rows["subset"] == subset)]
-    if column.group == "fidelity":
+    if column.group in ("fidelity", "memorization"):
         match = match[match["encoder"] == column.encoder]
     if column.group == "utility":
         match = match[match["arm"] == arm]
@@ -135,7 +157,7 @@ def _seed_row(
         broken = rows[rows["status"] == "failed"]
         if not broken.empty and not (rows["status"] == "ok").any():
             return Cell("failed", reason=str(broken["reason"].iloc[0]))
-        source = condition.removesuffix("~shuffled")
+        source = "real" if condition == PLANTED else condition.removesuffix("~shuffled")
         path = results.metrics_path(source, seed, column.group)
         if rows.empty and not path.is_file():
             return Cell("missing", reason=f"no result file: {path}")

@@ -107,6 +107,70 @@ _METRICS = (
         "synthetic or mixed tiles.",
         "Close to 1 everywhere when the task is easy, and then says little.",
     ),
+    Metric(
+        "memorized_share_1pct",
+        "Memorized share, 1 %",
+        False,
+        "The share of synthetic images that lie nearer to a training tile than all but 1 % of "
+        "real tiles of held-out patients do; 1 % is expected without memorization.",
+        "Finds a few copies among many honest images. Plain or blurred images lie near "
+        "everything, so look at the pairs. Without an interval where it is 0.",
+    ),
+    Metric(
+        "memorized_share_01pct",
+        "Memorized share, 0.1 %",
+        False,
+        "As the 1 % share, beyond the nearest 0.1 % of held-out tiles; 0.1 % is expected.",
+        "Takes 999 held-out tiles or more, and many patients to be steady.",
+    ),
+    Metric(
+        "nearest_train_auc",
+        "Nearest-train AUC",
+        False,
+        "The chance that a synthetic image lies nearer to the training tiles than a real tile of "
+        "a held-out patient does; 0.5 without memorization.",
+        "Sees a shift of all images, not a few copies. Below 0.5 is no merit: poor images lie far "
+        "from everything. Above it may be blur: compare with the autoencoder row.",
+    ),
+    Metric(
+        "authenticity",
+        "Authenticity (AuthPct)",
+        True,
+        "The share of synthetic images that lie farther from their nearest training tile than "
+        "that tile lies from its own nearest neighbour.",
+        "For comparison with papers only: judged unreliable. It has no expected value, as the real "
+        "row shows.",
+    ),
+    Metric(
+        "c_t",
+        "C_T, one cell",
+        True,
+        "Z of the Mann-Whitney test of the two samples of distances to training tiles; strongly "
+        "negative means copying.",
+        "For comparison with papers only: judged unreliable. It takes tiles of a patient for "
+        "independent and grows with their number; papers average it over cells of feature space.",
+    ),
+    Metric(
+        "handed_over_share",
+        "Pixels handed over",
+        False,
+        "The share of the target’s pixels that the condition shows to the generator.",
+        "Only conditions with crops of the very tile to be made hand over any.",
+    ),
+    Metric(
+        "copied_inside",
+        "Copied inside",
+        False,
+        "Correlation of the image with its target’s pixels where these were handed over.",
+        "Read it against the shuffled row, which is another target in the same place.",
+    ),
+    Metric(
+        "copied_outside",
+        "Copied outside",
+        False,
+        "Correlation of the image with its target’s pixels where nothing was handed over.",
+        "A map alone makes image and target alike; the shuffled row has no common map.",
+    ),
 )
 METRICS = {metric.name: metric for metric in _METRICS}
 
@@ -136,6 +200,12 @@ TERMS = (
         "Shuffled (reference)",
         "The condition's own images against requests dealt out at random: the score of ignoring "
         "the request.",
+    ),
+    (
+        "Planted copies (reference)",
+        "Real held-out tiles with copies of training tiles among them, one in twenty: as they are, "
+        "flipped, as JPEG, in another stain. A score of privacy that does not find these would not "
+        "find a generator’s copies.",
     ),
     (
         "Protocol",

@@ -15,6 +15,7 @@ from histosynth.report.cells import Cell, Column, fill
 from histosynth.report.collect import Results
 from histosynth.report.figures import digits
 
+PIXEL_SHARE = "memorized_share_1pct"
 REFERENCES = ("real", "autoencoder")
 
 
@@ -68,7 +69,8 @@ def main_columns(results: Results) -> list[Column]:
             columns += [
                 Column("utility", name, arm=arm, minus_real=True) for arm in ("synthetic", "mixed")
             ]
-    return columns
+    privacy = (("nearest_train_auc", study.evaluation.encoders[0]), (PIXEL_SHARE, "pixels"))
+    return columns + [Column("memorization", name, encoder) for name, encoder in privacy]
 
 
 def build(results: Results, columns: Iterable[Column]) -> Leaderboard:
@@ -80,7 +82,9 @@ def build(results: Results, columns: Iterable[Column]) -> Leaderboard:
         cells = {c.name: fill(results, c.name, column) for c in results.conditions}
         cells |= {name: fill(results, name, column) for name in reference_names(results)}
         cells = letter_protocols(cells)
-        filled.append(cells | rank({n: cells[n] for n in ranked}, column.higher_is_better))
+        if column.expected is None:
+            cells |= rank({n: cells[n] for n in ranked}, column.higher_is_better)
+        filled.append(cells)
     lines = [
         Line(c.name, c.words, "apart" if c.apart else "ranked", tuple(f[c.name] for f in filled))
         for c in results.conditions

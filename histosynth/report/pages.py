@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from histosynth.evaluations.rows import split_remark
-from histosynth.report import answer, gallery, glossary, leaderboard, plots, tables
+from histosynth.report import answer, gallery, glossary, leaderboard, plots, privacy, tables
 from histosynth.report.cells import Column
 from histosynth.report.collect import Results
 from histosynth.report.data import shown_sheets
@@ -55,6 +55,10 @@ def render(results: Results, provenance: Provenance | None = None) -> str:
         fidelity=tables.fidelity_tables(results),
         adherence=tables.adherence_tables(results),
         utility=tables.utility_tables(results),
+        privacy=privacy.tables_of(results),
+        favourites=privacy.favourites(results),
+        planted=privacy.planted(results),
+        pairs=privacy.pair_rows(results),
         sheets=gallery.contact_sheets(results),
         contact=shown_sheets(results.data),
         mpp_words=glossary.MPP_SOURCES,

@@ -66,6 +66,8 @@ def _shift(results: Results, column: Column) -> float:
 
 
 def _plot_note(column: Column, shift: float) -> str:
+    if column.expected is not None:
+        return f"{column.encoder}; {column.expected:g} without memorization"
     arrow = "higher is better →" if column.higher_is_better else "← lower is better"
     where = f"{column.encoder} features, " if column.encoder else ""
     return f"{where}{'minus trained on real, ' if shift else ''}{arrow}"

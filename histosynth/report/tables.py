@@ -28,7 +28,7 @@ class ScoreTable:
         return tuple(figures.digits(c.value for c in column) for column in columns)
 
 
-def _lettered(caption: str, heads: tuple[str, ...], lines: list) -> ScoreTable:
+def lettered(caption: str, heads: tuple[str, ...], lines: list) -> ScoreTable:
     """A table whose columns mark their protocols where they hold more than one."""
     columns = [
         letter_protocols({f"{name} {second}": cells[at] for name, second, cells in lines})
@@ -50,32 +50,30 @@ def fidelity_tables(results: Results) -> list[ScoreTable]:
     for encoder in results.study.evaluation.encoders:
         columns = [Column("fidelity", name, encoder) for name in names]
         if columns:
-            heads = tuple(_arrow(c.metric) for c in columns)
+            heads = tuple(arrow(c.metric) for c in columns)
             lines = [
                 (name, "", tuple(fill(results, name, c) for c in columns))
-                for name in _everyone(results, shuffled=False)
+                for name in everyone(results, shuffled=False)
             ]
-            tables.append(_lettered(f"Features: {encoder}", heads, lines))
+            tables.append(lettered(f"Features: {encoder}", heads, lines))
         labels = _subsets(results, "fidelity", "kernel_distance", "label=")
         if labels:
             column = Column("fidelity", "kernel_distance", encoder)
             lines = [
                 (name, "", tuple(fill(results, name, column, s) for s in labels))
-                for name in _everyone(results, shuffled=False)
+                for name in everyone(results, shuffled=False)
             ]
             heads = tuple(s.removeprefix("label=") for s in labels)
-            tables.append(
-                _lettered(f"Kernel distance by label, {encoder} features ↓", heads, lines)
-            )
+            tables.append(lettered(f"Kernel distance by label, {encoder} features ↓", heads, lines))
     return tables
 
 
-def _arrow(name: str) -> str:
+def arrow(name: str) -> str:
     entry = metric(name)
     return f"{entry.label}\u00a0{'↑' if entry.higher_is_better else '↓'}"
 
 
-def _everyone(results: Results, *, shuffled: bool) -> list[str]:
+def everyone(results: Results, *, shuffled: bool) -> list[str]:
     names = [c.name for c in results.conditions] + reference_names(results)
     return [n for n in names if shuffled or not n.endswith("~shuffled")]
 
@@ -91,12 +89,12 @@ def adherence_tables(results: Results) -> list[ScoreTable]:
         column = Column("adherence", name)
         heads = ("all", *(s.removeprefix(prefix) for s in subsets))
         lines = []
-        for person in _everyone(results, shuffled=True):
+        for person in everyone(results, shuffled=True):
             cells = tuple(fill(results, person, column, s) for s in ("all", *subsets))
             if cells[0].status != "not_applicable":
                 lines.append((person, "", cells))
         caption = words if name == "map_iou" else f"{metric(name).label} {words}"
-        tables.append(_lettered(caption, heads, lines))
+        tables.append(lettered(caption, heads, lines))
     return tables
 
 
@@ -119,7 +117,7 @@ def utility_tables(results: Results) -> list[ScoreTable]:
                     lines.append((person, words, cells))
         heads = ("all", *(s.removeprefix("class=") for s in subsets))
         tables.append(
-            _lettered(f"{metric(name).label} on real test {results.split_unit}s", heads, lines)
+            lettered(f"{metric(name).label} on real test {results.split_unit}s", heads, lines)
         )
     return tables
 

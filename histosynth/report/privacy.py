@@ -1,0 +1,171 @@
+"""The report's section on privacy: distances to training tiles, copy-through, the closest pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from histosynth.errors import InputError
+from histosynth.report import tables
+from histosynth.report.cells import PLANTED, Column, fill
+from histosynth.report.collect import Results
+from histosynth.report.leaderboard import Leaderboard
+from histosynth.report.pictures import Picture, tile_uri
+from histosynth.report.stages import json_or_none
+from histosynth.slides.duplicates import turned
+from histosynth.tilesets import TileSet
+
+PIXELS = "pixels"
+DISTANCES = (
+    "memorized_share_1pct",
+    "memorized_share_01pct",
+    "nearest_train_auc",
+    "authenticity",
+    "c_t",
+)
+UNRELIABLE = ("authenticity", "c_t")
+COPIES = ("handed_over_share", "copied_inside", "copied_outside")
+KIND_WORDS = {
+    "exact": "as they are",
+    "flipped": "flipped",
+    "jpeg": "as JPEG",
+    "colour_shifted": "in another stain",
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A tile beside the training tile nearest to it."""
+
+    made: Picture
+    train: Picture
+    near: bool
+    words: str
+
+
+@dataclass(frozen=True)
+class Favourite:
+    """The training patient whose tiles are nearest most often."""
+
+    name: str
+    space: str
+    patient: str
+    nearest: float
+    train: float
+
+
+def sentence(board: Leaderboard) -> str:
+    """Which conditions are flagged; condition names stand in backticks."""
+    columns = [c for c in board.columns if c.group == "memorization"]
+    cells = [
+        (line.name, line.cells[board.columns.index(column)])
+        for line in board.lines
+        if line.kind != "reference"
+        for column in columns
+    ]
+    if not any(cell.status == "ok" for _, cell in cells):
+        return ""
+    flagged = list(dict.fromkeys(name for name, cell in cells if cell.flag))
+    if not flagged:
+        return (
+            "No set of images lies clearly nearer to its training tiles than real tissue of other "
+            "patients does."
+        )
+    names = ", ".join(f"`{name}`" for name in flagged)
+    return (
+        f"Nearer to training tiles than real tissue of other patients, beyond doubt: {names}. Look "
+        "at the pairs under Privacy: it may be copies, or images too plain to be anybody’s."
+    )
+
+
+def tables_of(results: Results) -> list[tables.ScoreTable]:
+    """A table for each encoder and for pixels, and one of copy-through where it applies."""
+    rows = results.rows[results.rows["group"] == "memorization"]
+    if rows.empty:
+        return []
+    names = tables.everyone(results, shuffled=False)
+    names += [PLANTED] * (PLANTED in set(rows["condition"]))
+    made = []
+    for space in (*results.study.evaluation.encoders, PIXELS):
+        columns = [Column("memorization", metric, space) for metric in DISTANCES]
+        heads = tuple(
+            tables.arrow(m) + (", unreliable" if m in UNRELIABLE else "") for m in DISTANCES
+        )
+        lines = []
+        for name in names:
+            cells = tuple(fill(results, name, column) for column in columns)
+            if name != PLANTED or any(cell.status == "ok" for cell in cells):
+                lines.append((name, "", cells))
+        where = "Pixels" if space == PIXELS else f"Features: {space}"
+        made.append(tables.lettered(f"Distance to training tiles. {where}", heads, lines))
+    columns = [Column("memorization", metric) for metric in COPIES]
+    lines = []
+    for name in tables.everyone(results, shuffled=True):
+        cells = tuple(fill(results, name, column) for column in columns)
+        if cells[1].status != "not_applicable":
+            lines.append((name, "", cells))
+    if lines:
+        heads = tuple(tables.arrow(metric) for metric in COPIES)
+        made.append(tables.lettered("Copy-through of pixels shown to the generator", heads, lines))
+    return made
+
+
+def _facts(results: Results, condition: str) -> dict[str, Any]:
+    path = results.metrics_path(condition, results.study.seeds[0], "memorization")
+    return (json_or_none(path) or {}).get("facts") or {}
+
+
+def favourites(results: Results) -> list[Favourite]:
+    """Of every condition, in every space."""
+    return [
+        Favourite(name, space, told["patient_id"], told["nearest_share"], told["train_share"])
+        for name in tables.everyone(results, shuffled=False)
+        for space, told in _facts(results, name).get("patients", {}).items()
+    ]
+
+
+def planted(results: Results) -> list[tuple[str, str]]:
+    """Space, and what was found of the copies planted in real tiles."""
+    return [
+        (
+            space,
+            ", ".join(
+                f"{told['found']} of {told['planted']} {KIND_WORDS.get(kind, kind)}"
+                for kind, told in kinds.items()
+            ),
+        )
+        for space, kinds in _facts(results, "real").get("planted", {}).items()
+    ]
+
+
+def pair_rows(results: Results) -> list[tuple[str, str, list[Pair]]]:
+    """(condition, space, its closest pairs), real tiles last."""
+    root = results.folder / "tilesets"
+    rows: list[tuple[str, str, list[Pair]]] = []
+    for name in [*(c.name for c in results.conditions), "real"]:
+        told = _facts(results, name).get("pairs", [])
+        folder = f"synthetic/{name}/seed{results.study.seeds[0]}" if name != "real" else "real/test"
+        try:
+            made, train = TileSet.open(root / folder), TileSet.open(root / "real" / "train")
+        except (InputError, OSError):  # the gallery says what is missing
+            continue
+        for space in dict.fromkeys(pair["encoder"] for pair in told):
+            pairs = [_pair(pair, made, train) for pair in told if pair["encoder"] == space]
+            rows.append((name, space, pairs))
+    return rows
+
+
+def _pair(told: dict[str, Any], made: TileSet, train: TileSet) -> Pair:
+    image = turned(made.image(told["row"]), told["turn"])  # as it fits the training tile
+    limit, distance = told["limit"], told["distance"]
+    near = limit is not None and distance < limit
+    words = f"{distance:.2f}" + (f", held-out {limit:.2f}" if limit is not None else "")
+    return Pair(
+        Picture(tile_uri(image.copy()), f"image {told['tile_id']}"),
+        Picture(
+            tile_uri(train.image(told["train_row"])),
+            f"nearest training tile {told['train_tile_id']}, patient {told['train_patient_id']}",
+        ),
+        near,
+        words,
+    )
