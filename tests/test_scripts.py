@@ -29,7 +29,8 @@ def test_a_rule_runs_the_script_of_its_name():
     assert len(commands) > 10
     renamed = {rule: script for rule, script in commands.items() if rule != script}
     assert renamed == {"external": "import_images"}
-    assert {path.stem for path in SCRIPTS} == set(commands.values())
+    by_hand = {"evaluate"}  # scores folders, where there is no study
+    assert {path.stem for path in SCRIPTS} - by_hand == set(commands.values())
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

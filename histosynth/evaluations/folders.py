@@ -1,0 +1,210 @@
+"""Scores of image folders, without a study: synthetic sets and real images against real images.
+
+The real images are dealt into two halves without a common patient. One half is the reference; the
+other is scored against it like a synthetic set, and is the row `real`: the floor, what real images
+of other patients get. All sets are scored on equally many images, so that the bias of the Fréchet
+distance, which depends on their number, is the same in every row.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from histosynth.config import Study
+from histosynth.encoders import Encoder, load_encoder
+from histosynth.encoders.features import (
+    embed_tileset,
+    features_current,
+    features_fingerprint,
+    load_features,
+    save_features,
+)
+from histosynth.evaluations.embedded import ENCODER_IDENTITY
+from histosynth.evaluations.fidelity import FIDELITY_METRICS, fidelity_rows
+from histosynth.evaluations.halves import LEAST, Half, deal_halves, link_halves
+from histosynth.evaluations.rows import ROW_COLUMNS, MetricRow, Scored
+from histosynth.external import (
+    REAL,
+    TRAIN,
+    External,
+    Options,
+    check_folders,
+    import_external,
+    protocol_codec,
+)
+from histosynth.files import short_hash
+from histosynth.settings import EncoderSettings
+from histosynth.tilesets import TileSet
+
+FEW = 50  # with fewer than this, the report says that they are few
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Everything that a report of folders needs.
+
+    Attributes
+    ----------
+    study : a frame for what studies and folders share: conditions, encoders, evaluation settings
+    rows : the columns of `MetricRow`
+    sets : all imported sets by name, `real` whole
+    reference, floor : the halves of `real`
+    features : (set, encoder) -> file
+    n : images of each set that were scored
+    seconds : of embedding and scoring
+    """
+
+    study: Study
+    rows: pd.DataFrame
+    protocols: dict[str, dict[str, Any]]
+    sets: dict[str, TileSet]
+    reference: Half
+    floor: Half
+    features: dict[tuple[str, str], Path]
+    n: int
+    seconds: float
+
+
+def evaluate_folders(
+    folders: Mapping[str, Path],
+    settings: Mapping[str, EncoderSettings],
+    work: Path,
+    options: Options,
+    *,
+    log: Callable[[str], None],
+) -> tuple[Scores, dict[str, External]]:
+    """Check, import, embed and score folders of images.
+
+    Parameters
+    ----------
+    folders : by set name (`name_folders`)
+    settings : encoders to score in, by name
+    work : folder for tile sets and features; what lies there from before is used again
+
+    Raises
+    ------
+    InputError : anything wrong with folders, tables or encoders, before any image is decoded; an
+        image cut off, by name, when all are.
+    """
+    encoders = {name: load_encoder(name, made) for name, made in settings.items()}
+    checked = check_folders(folders, options, least={REAL: 2 * LEAST, TRAIN: LEAST, "": LEAST})
+    facts = checked[REAL].facts
+    patients = np.array([row.get("patient_id", str(path)) for path, row in facts.items()])
+    deal_halves(patients)
+    known = any("patient_id" in row for row in facts.values())
+    codec = protocol_codec(checked)
+    sets = {
+        name: import_external(external, work, options, codec=codec, log=log)
+        for name, external in checked.items()
+    }
+    unit = "patient" if known else "image"
+    return score_folders(sets, encoders, work, settings=settings, split_unit=unit, log=log), checked
+
+
+def embed(tiles: TileSet, encoder: Encoder, work: Path, *, batch_size: int) -> Path:
+    """The set's features in `work`; embedded only where they are not there yet."""
+    identity = short_hash({key: encoder.fingerprint.get(key) for key in ENCODER_IDENTITY})
+    path = work / "features" / f"{tiles.fingerprint}-{encoder.name}-{identity}.npy"
+    fingerprint = features_fingerprint(encoder, tiles)
+    if not features_current(path, fingerprint):
+        features = embed_tileset(tiles, encoder, batch_size=batch_size)
+        save_features(path, features, fingerprint=fingerprint)
+    return path
+
+
+def score_folders(
+    sets: Mapping[str, TileSet],
+    encoders: Mapping[str, Encoder],
+    work: Path,
+    *,
+    settings: Mapping[str, EncoderSettings],
+    split_unit: str,
+    log: Callable[[str], None],
+) -> Scores:
+    """Fidelity of every set of `sets` to the reference half of its set `real`, in each encoder.
+
+    Parameters
+    ----------
+    sets : tile sets by name; `real`, synthetic ones, and `train` where there is one
+    encoders, settings : to score in, by name, and what each was made from
+    work : folder for halves and features
+    split_unit : patient, or image where patients are unknown
+    """
+    started = time.monotonic()
+    reference, floor = link_halves(sets[REAL], work, split_unit=split_unit)
+    synthetic = {name: tiles for name, tiles in sets.items() if name not in (REAL, TRAIN)}
+    n = min(len(floor.rows), *(len(tiles) for tiles in synthetic.values()))
+    study = _study(synthetic, settings, n)
+    log(f"scoring {n} images of each set against {len(reference.rows)} real ones")
+    labels = sorted(map(str, sets[REAL].table["label"].dropna().unique()))
+    rows: list[MetricRow] = []
+    features: dict[tuple[str, str], Path] = {}
+    protocols: dict[str, dict[str, Any]] = {}
+    for encoder_name, encoder in encoders.items():
+        identity = {key: encoder.fingerprint.get(key) for key in ENCODER_IDENTITY}
+        arrays = {}
+        for name, tiles in sets.items():
+            path = embed(tiles, encoder, work, batch_size=settings[encoder_name].batch_size)
+            features[name, encoder_name] = path
+            arrays[name] = load_features(path)
+        real_features = arrays[REAL]
+        contestants = {name: (tiles, arrays[name]) for name, tiles in synthetic.items()}
+        contestants[REAL] = (floor.tiles, real_features[floor.rows])
+        for name, (tiles, made) in contestants.items():
+            scored = Scored(study.study, name, 0, name, "fidelity")
+            compute = partial(
+                fidelity_rows,
+                scored,
+                reference.tiles,
+                tiles,
+                encoder=encoder_name,
+                real_features=real_features[reference.rows],
+                synthetic_features=made,
+                encoder_fingerprint=identity,
+                settings=study.evaluation,
+                n=n,
+                label_names=labels,
+            )
+            rows += scored.guarded(FIDELITY_METRICS, compute, encoder=encoder_name)
+            protocols |= scored.protocols
+    table = pd.DataFrame([vars(row) for row in rows], columns=ROW_COLUMNS)
+    seconds = time.monotonic() - started
+    return Scores(study, table, protocols, dict(sets), reference, floor, features, n, seconds)
+
+
+def shared_images(a: TileSet, b: TileSet) -> int:
+    """How many images of `b` are in `a`, pixel by pixel."""
+    return int(np.isin(_as_numbers(b.digests), _as_numbers(a.digests)).sum())
+
+
+def repeated_images(tiles: TileSet) -> int:
+    """How many images of a set are copies of one before them, pixel by pixel."""
+    return len(tiles) - len(np.unique(_as_numbers(tiles.digests)))
+
+
+def _as_numbers(digests: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(digests).view(np.uint64)[:, 0]
+
+
+def _study(
+    synthetic: Mapping[str, TileSet], encoders: Mapping[str, EncoderSettings], n: int
+) -> Study:
+    """A study of external conditions alone: the frame in which folders are scored and shown."""
+    settings = {
+        "study": "folders",
+        "cohort": {"kind": "phantom"},  # a study has one; nothing reads it here
+        "conditions": {
+            name: {"external": tiles.provenance["images"]} for name, tiles in synthetic.items()
+        },
+        "encoders": {name: made.model_dump(mode="json") for name, made in encoders.items()},
+        "sampling": {"n": n},
+        "downstream": None,
+        "evaluation": {"encoders": list(encoders), "min_tiles": LEAST},
+    }
+    return Study.parse(settings, source="the folders given")

@@ -1,0 +1,85 @@
+"""Real images in two halves without a common patient: a reference, and a floor held against it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from histosynth.errors import InputError
+from histosynth.evaluations.rows import SPLIT_UNIT
+from histosynth.files import short_hash
+from histosynth.tileset_links import link_tilesets
+from histosynth.tilesets import TileSet
+
+LEAST = 10  # images of a half: below a study's usual 50, as the intervals tell what that means
+
+
+@dataclass(frozen=True)
+class Half:
+    """One half of the real images: its rows in the whole set, and itself."""
+
+    rows: np.ndarray
+    tiles: TileSet
+
+
+def deal_halves(
+    patients: np.ndarray, labels: np.ndarray | None = None, *, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of two halves of nearly equal size without a common patient.
+
+    Where there are labels, patients are dealt label by label (a patient's is the one most of its
+    images have), so that both halves hold as much of each.
+
+    Raises
+    ------
+    InputError : fewer than two patients, or a half of fewer than `LEAST` images.
+    """
+    names, index, sizes = np.unique(patients, return_inverse=True, return_counts=True)
+    kinds = [""] * len(names)
+    if labels is not None:
+        table = pd.Series(labels.astype(str)).groupby(index)
+        kinds = [str(of_one.mode()[0]) for _, of_one in table]
+    order = np.random.default_rng(seed).permutation(len(names))
+    side = np.zeros(len(names), dtype=int)
+    filled = np.zeros(2, dtype=int)
+    for kind in sorted(set(kinds)):
+        own = np.zeros(2, dtype=int)
+        for patient in sorted((p for p in order if kinds[p] == kind), key=lambda p: -sizes[p]):
+            # the half with less of this label; where they are even, the half with less in all
+            side[patient] = int((own[1], filled[1]) < (own[0], filled[0]))
+            own[side[patient]] += sizes[patient]
+            filled[side[patient]] += sizes[patient]
+    if filled.min() < LEAST:
+        raise InputError(
+            f"the real images split by patient into {filled[0]} and {filled[1]} ({len(names)} "
+            f"patients); expected {LEAST} or more in each: add patients, or leave --patients out "
+            "to split at random"
+        )
+    return np.flatnonzero(side[index] == 0), np.flatnonzero(side[index] == 1)
+
+
+def link_halves(real: TileSet, work: Path, *, split_unit: str) -> list[Half]:
+    """The reference half and the floor half as tile sets in `work`.
+
+    Parameters
+    ----------
+    split_unit : patient, or image where patients are unknown; recorded with the halves
+    """
+    table = real.table
+    labels = table["label"].to_numpy() if table["label"].notna().all() else None
+    sides = deal_halves(table["patient_id"].astype(str).to_numpy(), labels)
+    made = []
+    for name, rows in zip(("reference", "floor"), sides, strict=True):
+        folder = work / "sets" / f"real-{name}-{short_hash([split_unit, real.fingerprint])}"
+        if not (folder / "tileset.json").is_file():
+            link_tilesets(
+                folder,
+                [real.folder],
+                table=pa.Table.from_pandas(table.iloc[rows], preserve_index=False),
+                rows=rows,
+                provenance=real.provenance | {SPLIT_UNIT: split_unit},
+            )
+        made.append(Half(rows, TileSet.open(folder)))
+    return made

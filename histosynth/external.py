@@ -1,0 +1,190 @@
+"""Folders of somebody else's images: checked together by their headers, then made tile sets.
+
+All that can be wrong is looked for before any image is decoded. Tile sets lie in a work folder
+under a name made of the files' paths, sizes and dates, so what was imported once is found again.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from histosynth.errors import InputError
+from histosynth.files import short_hash
+from histosynth.image_files import codec_of
+from histosynth.imports import ScannedFolder, import_images, read_image_table, scan_folder
+from histosynth.tilesets import TileSet
+
+REAL, TRAIN = "real", "train"
+FOLDERS = "folders"  # labels that are the names of subfolders
+
+
+@dataclass(frozen=True)
+class Options:
+    """How folders are read.
+
+    Attributes
+    ----------
+    size : side in pixels to resize all images to, by the antialiased filter of imports
+    patients : of real images: a regular expression with one group on paths below the folder, or a
+        table with the columns image and patient_id
+    labels : set -> table with the columns image and label, or `folders` for all
+    skip_broken : leave out files that cannot be read
+    allow_codec_mismatch : score JPEG against PNG all the same
+    """
+
+    size: int | None = None
+    patients: str | None = None
+    labels: Mapping[str, str] | str | None = None
+    skip_broken: bool = False
+    allow_codec_mismatch: bool = False
+
+
+@dataclass(frozen=True)
+class External:
+    """A folder whose headers are sound; `facts` has label and patient of each image."""
+
+    name: str
+    images: ScannedFolder
+    facts: Mapping[Path, Mapping[str, str]]
+    codec: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the first image."""
+        return self.images.files[0].size
+
+
+def check_folders(
+    folders: Mapping[str, Path], options: Options, *, least: Mapping[str, int]
+) -> dict[str, External]:
+    """Read all headers, labels and patients; nothing is decoded.
+
+    Parameters
+    ----------
+    least : fewest images of a set; `""` for sets that are not named
+
+    Raises
+    ------
+    InputError : too few images, sets of different sizes or codecs, and all that `scan_folder` and
+        tables raise.
+    """
+    found = {}
+    for name, folder in folders.items():
+        images = scan_folder(folder, size=options.size, skip_broken=options.skip_broken)
+        wanted = least.get(name, least[""])
+        if len(images.files) < wanted:
+            raise InputError(
+                f"{folder}: {len(images.files)} images are too few for a score; give {wanted} at "
+                "the least, and a thousand for one to rely on"
+            )
+        facts = _facts(name, images, options)
+        found[name] = External(name, images, facts, codec_of(images.files))
+    _check_alike(found, options)
+    return found
+
+
+def _facts(name: str, images: ScannedFolder, options: Options) -> dict[Path, dict[str, str]]:
+    files, folder = [file.path for file in images.files], images.folder
+    facts: dict[Path, dict[str, str]] = {path: {} for path in files}
+    labels = options.labels
+    if labels == FOLDERS:
+        flat = [path for path in files if path.parent == folder]
+        if flat:
+            raise InputError(
+                f"{folder}: --labels {FOLDERS}, but {len(flat)} images lie in no subfolder, the "
+                f"first is {flat[0].name}; expected one subfolder a label"
+            )
+        for path in files:
+            facts[path]["label"] = path.relative_to(folder).parts[0]
+    elif isinstance(labels, Mapping) and name in labels:
+        for path, row in read_image_table(files, folder, Path(labels[name])).items():
+            facts[path] |= {key: row[key] for key in ("label", "patient_id") if row.get(key)}
+    if name == REAL and options.patients is not None:
+        for path, patient in _patients(files, folder, options.patients).items():
+            facts[path]["patient_id"] = patient
+    return facts
+
+
+def _patients(files: Sequence[Path], folder: Path, given: str) -> dict[Path, str]:
+    if Path(given).is_file():
+        rows = read_image_table(files, folder, Path(given), column="patient_id")
+        return {path: row["patient_id"] for path, row in rows.items()}
+    try:
+        pattern = re.compile(given)
+    except re.error as error:
+        raise InputError(
+            f"--patients '{given}': no such table, and no regular expression: {error}"
+        ) from None
+    if pattern.groups != 1:
+        raise InputError(
+            f"--patients '{given}': no such table, and as a regular expression it has "
+            f"{pattern.groups} groups; expected one, around the patient's part of a file name"
+        )
+    found = {path: pattern.search(path.relative_to(folder).as_posix()) for path in files}
+    bare = [path for path, match in found.items() if not (match and match[1])]
+    if bare:
+        raise InputError(
+            f"--patients '{given}' does not fit {len(bare)} of {len(files)} images in {folder}, "
+            f"the first is {bare[0].relative_to(folder)}"
+        )
+    return {path: match[1] for path, match in found.items() if match}
+
+
+def _check_alike(sets: Mapping[str, External], options: Options) -> None:
+    real = sets[REAL]
+    for name, other in sets.items():
+        if options.size is None and other.size != real.size:
+            raise InputError(
+                f"images of {real.images.folder} are {_by(real.size)} pixels, those of {name} "
+                f"({other.images.folder}) {_by(other.size)}; --size N resizes both to N x N by the "
+                "same antialiased filter"
+            )
+        if other.codec != real.codec and not options.allow_codec_mismatch:
+            raise InputError(
+                f"images of {real.images.folder} are stored as {real.codec}, those of {name} "
+                f"({other.images.folder}) as {other.codec} (png stands for all that loses "
+                "nothing); what JPEG does to pixels would be scored too. Bring both to one from "
+                "their sources, or give --allow-codec-mismatch, which marks every score"
+            )
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
+def protocol_codec(sets: Mapping[str, External]) -> str:
+    """The codec of all sets, or theirs side by side: part of every score's protocol."""
+    codecs = [other.codec for other in sets.values()]
+    return codecs[0] if len(set(codecs)) == 1 else " against ".join(dict.fromkeys(codecs))
+
+
+def import_external(
+    external: External,
+    work: Path,
+    options: Options,
+    *,
+    codec: str,
+    log: Callable[[str], None],
+) -> TileSet:
+    """The folder's tile set in `work`, made unless the very same files were imported before."""
+    known = [(str(f.path.resolve()), *_stamp(f.path)) for f in external.images.files]
+    facts = {str(path): dict(row) for path, row in external.facts.items() if row}
+    identity = short_hash([known, facts, options.size, options.skip_broken, codec])
+    output = work / "sets" / f"{external.name}-{identity}"
+    if (output / "tileset.json").is_file():
+        log(f"{external.name}: unchanged since it was imported")
+        return TileSet.open(output)
+    return import_images(
+        external.images.folder,
+        output,
+        size=options.size,
+        facts=external.facts,
+        skip_broken=options.skip_broken,
+        provenance={"codec": codec},
+    )
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    about = path.stat()
+    return about.st_size, about.st_mtime_ns

@@ -1,0 +1,240 @@
+"""The report on image folders: one page, with the leaderboard and tables of a study's report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from histosynth.encoders.features import load_features
+from histosynth.evaluations.folders import FEW, Scores, repeated_images, shared_images
+from histosynth.evaluations.rows import SPLIT_UNIT, software
+from histosynth.external import REAL, TRAIN, External
+from histosynth.report import glossary, leaderboard, pages, plots, tables
+from histosynth.report.cells import Column
+from histosynth.report.collect import ConditionInfo, Results
+from histosynth.report.data import DataFacts
+from histosynth.report.figures import COLORS
+from histosynth.report.folder_answer import sentences
+from histosynth.report.gallery import Strip, nearest_rows
+from histosynth.report.pictures import Picture, choose, tile_uri
+
+COLUMNS = 8  # images of each set that are shown
+_TERMS = (
+    (
+        "Interval",
+        "95 %, by leaving out one group of real patients (or images) and one of synthetic images "
+        "at a time: how far the score would move with others of their kind. What another training "
+        "of the generator would give is not in it.",
+    ),
+    (
+        "Shared rank",
+        "A set ranks behind another only where their intervals lie wholly apart.",
+    ),
+    (
+        "Protocol",
+        "A short hash of what must agree for two numbers to be comparable, such as encoder "
+        "weights, size, codec, reference images and their number.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class SetFacts:
+    """A line of the table of what was compared."""
+
+    name: str
+    folder: str
+    images: int
+    scored: str
+    pixels: str
+    codec: str
+    patients: str
+    labels: str
+
+
+def render_folders(
+    scores: Scores,
+    folders: Mapping[str, External],
+    provenance: pages.Provenance | None = None,
+    *,
+    say: Callable[[str], None],
+) -> str:
+    """The whole report as HTML; `say` is told its verdicts and warnings too."""
+    results = _results(scores)
+    columns = main_columns(scores)
+    board = leaderboard.build(results, columns)
+    troubles = [
+        item
+        for item in pages.trouble_list(results, board)
+        if not item["name"].startswith("every score")  # the page's first lines say it
+    ]
+    answer, caution = sentences(scores, board), warnings(scores, folders)
+    for head, text in [*caution, *answer]:
+        say(f"{head} {text.replace('`', '')}")
+    used = set(scores.rows["metric"])
+    template = pages.page_environment().get_template("folders.html.j2")
+    return template.render(
+        r=results,
+        scores=scores,
+        study=scores.study,
+        board=board,
+        headings=pages.headings(board),
+        sentences=answer,
+        findings=findings(scores, folders),
+        warnings=caution,
+        troubles=troubles,
+        plots=plots.dot_plots(results, board),
+        strips=gallery(scores),
+        fidelity=tables.fidelity_tables(results),
+        facts=set_facts(scores, folders),
+        protocols=tables.protocol_rows(results),
+        versions=pages.versions(results),
+        glossary=[m for m in glossary.METRICS.values() if m.name in used],
+        terms=_TERMS,
+        colors={n: f"s{i % COLORS}" for n, i in plots.colors(results).items()},
+        by_patient=split_unit(scores) == "patient",
+        provenance=provenance or pages.Provenance(),
+        counts=pages.counts,
+    )
+
+
+def main_columns(scores: Scores) -> list[Column]:
+    """What the leaderboard shows."""
+    columns = []
+    for i, encoder in enumerate(scores.study.evaluation.encoders):
+        names = ["frechet_distance", "kernel_distance"] + ["precision", "recall"] * (i == 0)
+        columns += [Column("fidelity", name, encoder) for name in names]
+    return columns
+
+
+def _results(scores: Scores) -> Results:
+    """The frame that tables and plots are made from; stages before the scores have left nothing."""
+    return Results(
+        folder=scores.reference.tiles.folder.parent,
+        study=scores.study,
+        rows=scores.rows,
+        partial=False,
+        conditions=tuple(
+            ConditionInfo(name, "somebody else’s images") for name in scores.study.conditions
+        ),
+        splits=(),
+        data=DataFacts((), {}, {}, (), split_unit(scores), ()),
+        duplicates=None,
+        trainings=(),
+        clusters=(),
+        protocols=scores.protocols,
+        versions=software(),
+        score_seconds={},
+        absent=(),
+    )
+
+
+def split_unit(scores: Scores) -> str:
+    """What the halves of the real images keep apart: patient, or image."""
+    return str(scores.reference.tiles.provenance[SPLIT_UNIT])
+
+
+def warnings(scores: Scores, folders: Mapping[str, External]) -> list[tuple[str, str]]:
+    """What can make every score misleading: (in bold, the rest)."""
+    found = []
+    for name, tiles in scores.sets.items():
+        if name == REAL:
+            continue
+        count = shared_images(scores.sets[REAL], tiles)
+        if count and name == TRAIN:
+            rest = "They cannot stand for tissue that the generator has not seen."
+            found.append((f"{count} training images are among the real images.", rest))
+        elif count:
+            rest = (
+                "The same pixels on both sides bring a set nearer to the reference than anything "
+                "generated could come: take them out and score again."
+            )
+            found.append((f"{count} images of {name} are real images themselves.", rest))
+    codecs = {other.codec for other in folders.values()}
+    if len(codecs) > 1:
+        told = ", ".join(f"{name} {other.codec}" for name, other in folders.items())
+        rest = (
+            "JPEG changes texture, and the scores measure that too. They carry a protocol of their "
+            "own, and do not compare with scores of one codec."
+        )
+        found.append((f"Sets of different codecs are compared ({told}).", rest))
+    if scores.n < FEW:
+        rest = "Expect wide intervals, and prefer the kernel distance: it has no bias at small n."
+        found.append((f"Only {scores.n} images of each set could be scored.", rest))
+    return found
+
+
+def findings(scores: Scores, folders: Mapping[str, External]) -> list[str]:
+    """What was noticed about the images, and does no more than need a word."""
+    told = []
+    real_labels = set(scores.sets[REAL].table["label"].dropna())
+    for name, tiles in scores.sets.items():
+        about = tiles.provenance
+        others = {m: n for m, n in about["modes"].items() if m != "RGB"}
+        if others:
+            words = ", ".join(f"{n} of mode {mode}" for mode, n in others.items())
+            told.append(f"{name}: {words} became RGB; what was transparent became white.")
+        if about["skipped"]:
+            listed = ", ".join(about["skipped"][:5]) + ", …" * (len(about["skipped"]) > 5)
+            told.append(f"{name}: {len(about['skipped'])} unreadable files were left out: {listed}")
+        repeated = repeated_images(tiles)
+        if repeated:
+            told.append(f"{name}: {repeated} images are exact copies of others in the set.")
+        strange = set(tiles.table["label"].dropna()) - real_labels if real_labels else set()
+        if strange:
+            told.append(f"{name}: no real image has the label {', '.join(sorted(strange))}.")
+    sizes = {name: other.size for name, other in folders.items()}
+    if len(set(sizes.values())) > 1:
+        words = ", ".join(f"{name} {w} × {h}" for name, (w, h) in sizes.items())
+        told.append(f"Images came in different sizes ({words}); resizing alone moves scores a bit.")
+    return told
+
+
+def set_facts(scores: Scores, folders: Mapping[str, External]) -> list[SetFacts]:
+    """What each set is."""
+    lines = []
+    side = scores.reference.tiles.size
+    for name, tiles in scores.sets.items():
+        table, given = tiles.table, folders[name]
+        width, height = given.size
+        pixels = f"{width} × {height}"
+        if (height, width) != side:
+            pixels += f" → {side[1]} × {side[0]}"
+        scored = {REAL: f"{len(scores.reference.rows)} + {scores.n}", TRAIN: "–"}
+        known = name == REAL and split_unit(scores) == "patient"
+        labels = table["label"].dropna()
+        lines.append(
+            SetFacts(
+                name,
+                given.images.folder.name,
+                len(tiles),
+                scored.get(name, str(scores.n)),
+                pixels,
+                given.codec,
+                str(table["patient_id"].nunique()) if known else "unknown",
+                ", ".join(f"{k} {v}" for k, v in labels.value_counts().sort_index().items()) or "–",
+            )
+        )
+    return lines
+
+
+def gallery(scores: Scores) -> list[Strip]:
+    """Images of every set, spread over its names, with the nearest real image below each."""
+    real = scores.sets[REAL]
+    encoder = scores.study.evaluation.encoders[0]
+    rows = scores.reference.rows[choose(len(scores.reference.rows), COLUMNS)]
+    shown = tuple(Picture(tile_uri(real.image(i)), f"real image {i}") for i in rows)
+    strips = [Strip("real", "of the reference half", "real", shown)]
+    features = load_features(scores.features[REAL, encoder])
+    for name in scores.study.conditions:
+        tiles = scores.sets[name]
+        chosen = choose(len(tiles), COLUMNS)
+        cells = tuple(Picture(tile_uri(tiles.image(i)), f"{name}, image {i}") for i in chosen)
+        made = load_features(scores.features[name, encoder])[chosen]
+        near = tuple(
+            Picture(tile_uri(real.image(i)), f"nearest real image, {real.table['tile_id'][i]}")
+            for i in nearest_rows(features, made)
+        )
+        strips.append(Strip(name, "", "sample", cells))
+        strips.append(Strip("nearest real", f"in {encoder} features", "nearest", near))
+    return strips
