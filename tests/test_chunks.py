@@ -21,7 +21,7 @@ from histosynth.slides.gather import gather_splits
 from histosynth.slides.merging import merge_parts
 from histosynth.slides.parts import Finished, PartWriter
 from histosynth.slides.readers import open_slide
-from histosynth.tilesets import TileSet
+from histosynth.tilesets import TileSet, encode_png
 
 TILE_CHUNK = """
 import sys, pandas as pd
@@ -120,7 +120,8 @@ def test_parts_give_the_chosen_slides_alone_and_of_failed_ones_no_tile(tmp_path)
         with PartWriter(part, study) as writer:
             for _, row in rows[::-1].iterrows():
                 writer.tile(row, key="")
-        pictures = [(row["slide_id"], "", "", part.name.encode()) for _, row in rows.iterrows()]
+        picture = encode_png(np.full((200, 480, 3), len(part.name), np.uint8))
+        pictures = [(row["slide_id"], "", "", picture) for _, row in rows.iterrows()]
         columns = ["slide_id", "title", "subtitle", "picture"]
         pd.DataFrame(pictures, columns=columns).to_parquet(part / "thumbnails.parquet")
     ok = {"status": "ok", "split": "train"}
@@ -135,7 +136,9 @@ def test_parts_give_the_chosen_slides_alone_and_of_failed_ones_no_tile(tmp_path)
     assert table["slide_id"].tolist() == ["S0"] * 64 + ["S1"] * 64
     thumbnails = pd.read_parquet(tmp_path / "merged/thumbnails.parquet")
     assert thumbnails["slide_id"].tolist() == ["S0", "S1", "S2"]
-    assert thumbnails["picture"].tolist() == [b"first", b"second", b"first"]
+    first, second = (pd.read_parquet(part / "thumbnails.parquet")["picture"][0] for part in parts)
+    assert thumbnails["picture"].tolist() == [first, second, first] and first != second
+    assert [file.name for file in (tmp_path / "merged").glob("*.jpg")] == ["contact_sheet-000.jpg"]
 
 
 # --- which tiles are read
@@ -156,7 +159,7 @@ def test_a_tile_whose_pixels_show_a_fault_is_replaced_by_the_next(tmp_path):
     image[:, 256:] = 30
     row = one_slide(tmp_path, image=image)
     settings = {"mpp": 1.0, "size": 64, "min_tissue": 0, "max_tiles_per_slide": 30}
-    study = make_study(tiling=tiling(outliers="osorio", **settings))
+    study = make_study(tiling=tiling(outliers="osorio", reject=[], **settings))
     (slide,) = tile_chunk(pd.DataFrame([row]), study, tmp_path / "out", progress=False)
     table = TileSet.open(tmp_path / "out/train").table
     assert len(table) == 30 and (table["x"] < 256).all()

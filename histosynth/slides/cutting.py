@@ -10,6 +10,7 @@ import pandas as pd
 from histosynth.cohort_settings import Tiling
 from histosynth.config import Study
 from histosynth.errors import InputError
+from histosynth.slides.faults import image_fault
 from histosynth.slides.outliers import osorio_outlier
 from histosynth.slides.selection import preference
 from histosynth.slides.sources import Source, open_source
@@ -106,9 +107,10 @@ def tile_fault(image: np.ndarray, *, mpp: float, settings: Tiling) -> str:
     image : uint8 (size, size, 3)
     mpp : micrometres a pixel, NaN where unknown
     """
-    if settings.outliers == "osorio":
+    fault = image_fault(image, mpp=mpp, reject=settings.reject)
+    if not fault and settings.outliers == "osorio":
         return osorio_outlier(image)
-    return ""
+    return fault
 
 
 def short_reason(reason: str) -> str:

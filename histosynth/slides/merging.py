@@ -1,5 +1,6 @@
 """The parts of a chunk become one: files copied as they are, rows by slide, y and x."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,9 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from PIL import Image
 
 from histosynth.config import Study
 from histosynth.files import write_json
+from histosynth.slides.contact_sheet import Panel, contact_sheets
 from histosynth.slides.parts import Finished, tile_schema, tileset_writer
 from histosynth.slides.splits import SPLITS
 from histosynth.tilesets import TileSet
@@ -38,6 +41,7 @@ def merge_parts(slides: Sequence[Finished], folder: Path, study: Study) -> None:
     thumbnails = _rows_of(parts, "thumbnails.parquet")
     if thumbnails is not None:
         _write(thumbnails, folder / "thumbnails.parquet", by=("slide_id",))
+        _draw_contact_sheets(slides, thumbnails, folder)
     write_json(folder / "slides.json", [slide.entry for slide in slides])
 
 
@@ -55,6 +59,21 @@ def _merge_tiles(parts: dict[Path, list[str]], split: str, folder: Path, study: 
         for batch in tiles.to_batches(max_chunksize=_ROWS):
             for row in batch.to_pylist():
                 writer.add_from(sources[row["_part"]], row["_row"], row)
+
+
+def _draw_contact_sheets(slides: Sequence[Finished], thumbnails: pa.Table, folder: Path) -> None:
+    """contact_sheet-000.jpg and so on: every slide of the chunk, failed ones with their reason."""
+    pictures = {row["slide_id"]: row for row in thumbnails.to_pylist()}
+    panels = []
+    for _, entry in slides:
+        name = entry["slide_id"]
+        if (drawn := pictures.get(name)) is None:
+            panels.append(Panel(name, f"failed: {entry['reason']}", None))
+        else:
+            picture = np.asarray(Image.open(io.BytesIO(drawn["picture"])))
+            panels.append(Panel(drawn["title"], drawn["subtitle"], picture))
+    for page, sheet in enumerate(contact_sheets(panels)):
+        sheet.save(folder / f"contact_sheet-{page:03d}.jpg", quality=85)
 
 
 def _rows_of(parts: dict[Path, list[str]], file: str) -> pa.Table | None:

@@ -7,6 +7,8 @@ A part holds some slides in the layout of a whole chunk, and is complete or abse
     slides.json           one entry a slide, with its `key`: what its tiles depend on
     thumbnails.parquet    slide_id, title, subtitle, picture (PNG), where there are pictures
 
+A chunk adds contact_sheet-000.jpg and so on, drawn from its thumbnails.
+
 Parts lie in a folder beside the chunk's, which nobody declares as an output, so that a retry finds
 them. They end by time, not by slide: ready-made images come by the hundred thousand.
 """

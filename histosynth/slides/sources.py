@@ -17,9 +17,12 @@ from histosynth.slides.annotations import (
     to_classes,
 )
 from histosynth.slides.cohorts import ADAPTERS
+from histosynth.slides.contact_sheet import slide_picture
+from histosynth.slides.faults import overview_faults
 from histosynth.slides.readers import Slide, open_slide, read_image
 from histosynth.slides.tiling import UNREADABLE, grid_positions
 from histosynth.slides.tissue import TISSUE_MPP, box_means, find_tissue
+from histosynth.slides.tissue_types import type_entropy
 from histosynth.tilesets import UNLABELLED
 
 
@@ -113,6 +116,7 @@ class SlideSource:
         self.reader = self._slide.reader
         self.note = ""
         self._scale = self.mpp / self._slide.mpp
+        self._seen: tuple[np.ndarray, np.ndarray]  # overview and tissue, once looked for
 
     def __enter__(self) -> Self:
         return self
@@ -132,22 +136,30 @@ class SlideSource:
         overview, unread = self._slide.thumbnail(TISSUE_MPP)
         found = find_tissue(overview, mpp=max(TISSUE_MPP, self._slide.mpp))
         self.note = found.reason
-        per_pixel = np.array(self._slide.dimensions) / np.array(overview.shape[1::-1])
-        corners = positions / per_pixel
-        boxes = np.hstack([corners, corners + size * self._scale / per_pixel])
+        self._seen = overview, found.mask
+        boxes = self._boxes(positions)
         tissue = box_means(found.mask, boxes)
         unreadable = box_means(unread, boxes) > 0
-        faults = np.full(len(positions), "", dtype=object)
+        faults = overview_faults(found, boxes, self._tiling.reject)
         faults[unreadable] = f"{UNREADABLE}: the overview cannot be decoded here"
         fractions = np.full((len(positions), len(self._classes)), np.nan, dtype=np.float32)
         if self._annotation is not None:
             for i in np.flatnonzero((tissue >= self._tiling.min_tissue) & (faults == "")):
                 fractions[i] = class_fractions(self._map(*positions[i]), len(self._classes))
         entropy = np.full(len(positions), np.nan)
+        if self._annotation is None and self._tiling.order == "entropy":
+            entropy = type_entropy(overview, found.mask, boxes, seed=self._tiling.seed)
         return Candidates(positions, tissue, fractions, faults, entropy)
 
+    def _boxes(self, positions: np.ndarray) -> np.ndarray:
+        """Tiles at level-0 positions (n, 2) as boxes (n, 4) of the overview."""
+        per_pixel = np.array(self._slide.dimensions) / np.array(self._seen[0].shape[1::-1])
+        corners = positions / per_pixel
+        return np.hstack([corners, corners + self._tiling.size * self._scale / per_pixel])
+
     def picture(self, table: pd.DataFrame) -> np.ndarray | None:
-        return None
+        boxes = self._boxes(table[["x", "y"]].to_numpy())
+        return slide_picture(*self._seen, boxes=boxes, reasons=table["reason"].tolist())
 
     def tile(self, x: int, y: int) -> tuple[np.ndarray, np.ndarray | None]:
         image = self._slide.read_region(x, y, self._tiling.size, self.mpp)
