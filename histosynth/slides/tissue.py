@@ -1,35 +1,48 @@
-"""Where the tissue is: Otsu's threshold on colour at low resolution, cleaned by morphology.
+"""Where the tissue is on a slide's overview, and what hides it: pen marks and black fields.
 
-The threshold is Otsu's (IEEE Trans. SMC 9:62, 1979) on chroma, kept within bounds that hold for
-stained tissue on glass, since Otsu splits anything in two: a slide of bare glass as well as one
-that is tissue from edge to edge.
+Everything is decided on optical density, -ln(I / glass), smoothed by a pixel. Tissue is what the
+stains colour: Otsu's threshold (IEEE Trans. SMC 9:62, 1979) on the chroma of optical density, its
+largest channel less its smallest, kept within bounds that hold for stained tissue on glass, since
+Otsu splits anything in two: a slide of bare glass as well as one that is tissue from edge to edge.
+The rules for ink say where in the space of densities haematoxylin and eosin cannot lie. What the
+numbers below were measured on is in docs/tissue.md.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image, ImageFilter
 
 TISSUE_MPP = 8.0  # micrometres a pixel of the tissue mask
-_CHROMA_BOUNDS = (0.04, 0.10)  # bare glass stays below the first, pale eosin lies above the second
+_CHROMA_BOUNDS = (0.05, 0.12)  # bare glass stays below the first, pale eosin lies above the second
+_SATURATION = 0.15  # chroma over density: less is grey, as dust, shadows and black ink are
+_DARKEST_GLASS = 225  # what is darker may be a slide of pale tissue only
 _DARK_FIELD = 100  # brightfield glass and pale tissue are brighter than this grey
-_INK = 30  # all channels below: black ink, a label or an unscanned field, not stained tissue
+_BLACK = 30  # all channels at most: ink or a field that was not scanned, not stained tissue
+_FLAT = 3.0  # grey levels: standard deviation of a field that was not scanned
 _CLOSING_UM = 24.0
-_SMALLEST_TISSUE_UM2 = 2.0e4
+_RIM_UM = 16.0  # smoothing blurs ink and black fields into what is around them
+_SMALLEST_UM2 = 2.0e4  # of tissue, of a pen mark, of a black field
 _LARGEST_HOLE_UM2 = 1.0e5  # lumina and fat belong to the tissue, the space between pieces does not
+_STRIP = 256  # rows at a time, which bounds the memory that a large overview takes
 
 
 @dataclass(frozen=True)
 class Tissue:
-    """A tissue mask.
+    """What an overview shows.
 
     Attributes
     ----------
-    mask : bool (H, W)
+    mask : bool (H, W), tissue
     reason : why there is no tissue; empty where there is some
+    pen : bool (H, W), marker ink: none of it counts as tissue
+    border : bool (H, W), black fields that were not scanned
     """
 
     mask: np.ndarray
     reason: str
+    pen: np.ndarray
+    border: np.ndarray
 
 
 def find_tissue(image: np.ndarray, *, mpp: float = TISSUE_MPP) -> Tissue:
@@ -40,30 +53,140 @@ def find_tissue(image: np.ndarray, *, mpp: float = TISSUE_MPP) -> Tissue:
     image : uint8 (H, W, 3)
     mpp : micrometres a pixel of `image`
     """
-    from scipy import ndimage
-    from skimage.filters import gaussian, threshold_otsu
-
     none = np.zeros(image.shape[:2], dtype=bool)
-    bright = np.percentile(image.mean(axis=2), 95)
-    if bright < _DARK_FIELD:
-        return Tissue(none, f"no tissue: dark field (fluorescence?), 95 % are below {bright:.0f}")
-    # Smoothed first: the colour noise of JPEG on glass is chroma too.
-    smooth = gaussian(image.astype(np.float32) / 255, sigma=1, channel_axis=2)
-    chroma = smooth.max(axis=2) - smooth.min(axis=2)
-    otsu = float(threshold_otsu(chroma)) if np.ptp(chroma) > 0 else 0.0
-    threshold = float(np.clip(otsu, *_CHROMA_BOUNDS))
-    mask = (chroma > threshold) & (image.max(axis=2) > _INK)
-    radius = max(1, round(_CLOSING_UM / mpp))
-    reach = np.arange(-radius, radius + 1)
-    disk = reach[:, None] ** 2 + reach[None, :] ** 2 <= radius**2
-    # Padded by repetition, so that tissue cut by the slide's edge is not eaten there.
-    closed = ndimage.binary_closing(np.pad(mask, radius, mode="edge"), disk)
-    mask = closed[radius:-radius, radius:-radius]
-    mask = _drop_small(mask, _SMALLEST_TISSUE_UM2 / mpp**2)
-    mask = ~_drop_small(~mask, _LARGEST_HOLE_UM2 / mpp**2)
+    smooth = np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(1)))
+    border = _black_fields(smooth, mpp=mpp)
+    dark = _dark_field(smooth, border, mpp=mpp)
+    if dark:
+        return Tissue(none, f"no tissue: dark field (fluorescence?), {dark}", none, none)
+    # JPEG's colour noise and a scanner's warm light are chroma too: the one is smoothed away, the
+    # other divided out.
+    chroma, grey, ink = _densities(smooth, glass=_glass(image))
+    pen = _pen_marks(ink & ~border, mpp=mpp) & ~border
+    threshold = _chroma_threshold(chroma[~(pen | border)])
+    mask = _clean((chroma > threshold) & ~grey & ~pen & ~border, mpp=mpp) & ~pen & ~border
     if not mask.any():
-        return Tissue(none, f"no tissue: nothing as coloured as stain (chroma > {threshold:.2f})")
-    return Tissue(mask, "")
+        reason = f"no tissue: nothing as coloured as stain (chroma of density > {threshold:.2f})"
+        return Tissue(mask, reason, pen, border)
+    return Tissue(mask, "", pen, border)
+
+
+def _glass(image: np.ndarray) -> np.ndarray:
+    """float (3,): the light through bare glass, the 95th percentile of each channel."""
+    # A sample of the pixels will do. Pure white is what readers fill in where nothing was scanned.
+    step = max(1, int(np.sqrt(image.shape[0] * image.shape[1] / 1e5)))
+    pixels = image[::step, ::step].reshape(-1, 3)
+    pixels = pixels[(pixels < 255).any(axis=1)]
+    if len(pixels) == 0:
+        return np.full(3, 255.0)
+    return np.clip(np.percentile(pixels, 95, axis=0), _DARKEST_GLASS, 255)
+
+
+def _densities(
+    smooth: np.ndarray, *, glass: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Chroma of optical density, float32 (H, W); bool (H, W): too grey for stain; ink's colours."""
+    levels = np.maximum(np.arange(256), 1)
+    tables = [np.maximum(-np.log(levels / light), 0).astype(np.float32) for light in glass]
+    chroma = np.empty(smooth.shape[:2], dtype=np.float32)
+    grey, ink = (np.empty(smooth.shape[:2], dtype=bool) for _ in range(2))
+    for top in range(0, len(smooth), _STRIP):
+        rows = slice(top, top + _STRIP)
+        r, g, b = (tables[channel][smooth[rows, :, channel]] for channel in range(3))
+        densest = np.maximum(np.maximum(r, g), b)
+        faintest = np.minimum(np.minimum(r, g), b)
+        chroma[rows] = densest - faintest
+        grey[rows] = chroma[rows] <= _SATURATION * densest
+        # Eosin and red cells absorb green most and red least; haematoxylin red and green alike,
+        # blue less. Neither lets hardly any red through at this scale, where nuclei and what is
+        # between them mix.
+        opaque = r > 1.8
+        blue_or_green = (r > 1.1 * g) & (r > 0.8)
+        pale_green = (g < 0.85 * np.minimum(r, b)) & (densest > 0.4)
+        red = (b > 0.75 * g) & (r < 0.4 * g) & (g > 1.0)
+        black = (faintest > 1.0) & (chroma[rows] < 0.25 * densest)
+        ink[rows] = opaque | blue_or_green | pale_green | red | black
+    return chroma, grey, ink
+
+
+def _chroma_threshold(chroma: np.ndarray) -> float:
+    from skimage.filters import threshold_otsu
+
+    otsu = float(threshold_otsu(chroma)) if chroma.size and np.ptp(chroma) > 0 else 0.0
+    return float(np.clip(otsu, *_CHROMA_BOUNDS))
+
+
+def _black_fields(smooth: np.ndarray, *, mpp: float) -> np.ndarray:
+    """bool (H, W): large parts that are black and, unlike black marker, flat."""
+    from scipy import ndimage
+
+    black = smooth.max(axis=2) <= _BLACK
+    if not black.any():
+        return black
+    radius = _pixels(_RIM_UM, mpp)
+    parts, _ = ndimage.label(_erode(black, radius))
+    inside = parts > 0
+    part, grey = parts[inside], smooth[inside].mean(axis=1)
+    area = np.maximum(np.bincount(part, minlength=1), 1)
+    mean = np.bincount(part, grey, minlength=1) / area
+    square = np.bincount(part, grey**2, minlength=1) / area
+    deviation = np.sqrt(np.maximum(square - mean**2, 0))
+    field = (deviation <= _FLAT) & (area >= _SMALLEST_UM2 / mpp**2)
+    field[0] = False
+    return _dilate(field[parts], 2 * radius)
+
+
+def _dark_field(smooth: np.ndarray, border: np.ndarray, *, mpp: float) -> str:
+    """What makes the overview a dark field, where glass is black; empty for a brightfield."""
+    grey = np.asarray(Image.fromarray(smooth).convert("L", matrix=(1 / 3, 1 / 3, 1 / 3, 0)))
+    lit = grey[~border]
+    bright = float(np.percentile(lit, 95)) if lit.size else 0.0
+    if bright < _DARK_FIELD:
+        return f"95 % are below {bright:.0f}"
+    # Beside a field that was not scanned begins the glass; a dark field fades into its tissue.
+    beside = _dilate(border, _pixels(2 * _RIM_UM, mpp)) & ~border
+    if border.mean() > 0.5 and (faded := float(np.median(grey[beside]))) < _DARK_FIELD:
+        return f"{border.mean():.0%} are black and fade into grey {faded:.0f}"
+    return ""
+
+
+def _pen_marks(ink: np.ndarray, *, mpp: float) -> np.ndarray:
+    """Ink's colours in strokes: no lone pixels, gaps closed, blurred rims taken in."""
+    if not ink.any():
+        return ink
+    strokes = _drop_small(_close(ink, _pixels(_CLOSING_UM, mpp)), _SMALLEST_UM2 / mpp**2)
+    return _dilate(strokes, _pixels(_RIM_UM, mpp))
+
+
+def _clean(mask: np.ndarray, *, mpp: float) -> np.ndarray:
+    mask = _drop_small(_close(mask, _pixels(_CLOSING_UM, mpp)), _SMALLEST_UM2 / mpp**2)
+    return ~_drop_small(~mask, _LARGEST_HOLE_UM2 / mpp**2)
+
+
+def _pixels(length: float, mpp: float) -> int:
+    return max(1, round(length / mpp))
+
+
+def _close(mask: np.ndarray, radius: int) -> np.ndarray:
+    return _erode(_dilate(mask, radius), radius)
+
+
+def _erode(mask: np.ndarray, radius: int) -> np.ndarray:
+    return ~_dilate(~mask, radius)
+
+
+def _dilate(mask: np.ndarray, radius: int) -> np.ndarray:
+    """Union of `mask` moved to every place of a disk: for small disks far faster than scipy's."""
+    # Padded by repetition, so that tissue cut by the slide's edge is not eaten there.
+    padded = np.pad(mask, radius, mode="edge")
+    height, width = mask.shape
+    grown = np.zeros_like(mask)
+    for down in range(-radius, radius + 1):
+        reach = int(np.sqrt(radius**2 - down**2))
+        for along in range(-reach, reach + 1):
+            top, left = radius + down, radius + along
+            grown |= padded[top : top + height, left : left + width]
+    return grown
 
 
 def _drop_small(mask: np.ndarray, smallest: float) -> np.ndarray:
