@@ -17,7 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = made.add_argument
     add("--real", type=Path, required=True, help="folder of real images")
-    add("--synthetic", action="append", required=True, metavar="[NAME=]FOLDER", help="repeatable")
+    add("--synthetic", action="append", required=True, metavar="NAME=FOLDER", help="or FOLDER")
     add("--report", type=Path, required=True, help="HTML file; a .csv of all scores goes beside")
     add("--patients", metavar="REGEX|TABLE", help="one group on names, or columns image,patient_id")
     add("--labels", action="append", default=[], metavar="folders|NAME=TABLE", help="of each set")
@@ -39,15 +39,14 @@ def main(args: argparse.Namespace) -> None:
     from histosynth.report.folders import render_folders
     from histosynth.report.pages import Provenance
 
-    table, work = args.report.with_suffix(".csv"), args.work or args.report.parent / "evaluate-work"
+    work, table = args.work or args.report.parent / "evaluate-work", args.report.with_suffix(".csv")
     given.check_writable(args.report, table, work / "trial")
     folders = given.name_folders(args.real, args.synthetic, args.train)
     labels = given.read_labels(args.labels, folders)
     options = Options(args.size, args.patients, labels, args.skip_broken, args.allow_codec_mismatch)
     encoders = given.read_encoders(args.encoder)
     scores, checked = evaluate_folders(folders, encoders, work, options, log=log)
-    commit = git_commit()
-    made_by = Provenance(command=shlex.join(sys.argv), **({"commit": commit} if commit else {}))
+    made_by = Provenance(git_commit() or Provenance.commit, command=shlex.join(sys.argv))
     html = render_folders(scores, checked, made_by, say=log)
     with atomic_file(table) as partial:
         scores.rows.to_csv(partial, index=False)

@@ -8,7 +8,7 @@ distance, which depends on their number, is the same in every row.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,23 @@ from histosynth.encoders.features import (
     load_features,
     save_features,
 )
+from histosynth.evaluations.counts import patients
 from histosynth.evaluations.embedded import ENCODER_IDENTITY
-from histosynth.evaluations.fidelity import FIDELITY_METRICS, fidelity_rows
-from histosynth.evaluations.halves import LEAST, Half, deal_halves, link_halves
+from histosynth.evaluations.fidelity import (
+    DISTANCES,
+    FIDELITY_METRICS,
+    fidelity_rows,
+    scored_subset,
+)
+from histosynth.evaluations.halves import (
+    LEAST,
+    Half,
+    Side,
+    beyond_floor,
+    deal_halves,
+    link_halves,
+)
+from histosynth.evaluations.memorization import memorization_of_files
 from histosynth.evaluations.rows import ROW_COLUMNS, MetricRow, Scored
 from histosynth.external import (
     REAL,
@@ -39,9 +53,12 @@ from histosynth.external import (
     protocol_codec,
 )
 from histosynth.files import short_hash
+from histosynth.metrics import frechet_distance, kernel_distance
 from histosynth.settings import EncoderSettings
 from histosynth.tilesets import TileSet
 
+MINUS_REAL = "minus_real"  # group of the rows that tell how far a set lies beyond the floor
+_DISTANCES = dict(zip(DISTANCES, (frechet_distance, kernel_distance), strict=True))
 FEW = 50  # with fewer than this, the report says that they are few
 
 
@@ -58,6 +75,7 @@ class Scores:
     features : (set, encoder) -> file
     n : images of each set that were scored
     seconds : of embedding and scoring
+    memorization : by set, what `memorization_of_files` tells beside its rows; empty without `train`
     """
 
     study: Study
@@ -69,6 +87,7 @@ class Scores:
     features: dict[tuple[str, str], Path]
     n: int
     seconds: float
+    memorization: dict[str, Any]
 
 
 def evaluate_folders(
@@ -173,9 +192,69 @@ def score_folders(
             )
             rows += scored.guarded(FIDELITY_METRICS, compute, encoder=encoder_name)
             protocols |= scored.protocols
+        sides = [
+            Side(real_features[half.rows], patients(half.tiles)) for half in (reference, floor)
+        ]
+        rows += _beyond_floor_rows(rows, contestants, sides, encoder_name, n)
+    facts: dict[str, Any] = {}
+    if TRAIN in sets:
+        found, facts, more = _memorization(study, sets, features)
+        rows, protocols = rows + found, protocols | more
     table = pd.DataFrame([vars(row) for row in rows], columns=ROW_COLUMNS)
     seconds = time.monotonic() - started
-    return Scores(study, table, protocols, dict(sets), reference, floor, features, n, seconds)
+    return Scores(
+        study, table, protocols, dict(sets), reference, floor, features, n, seconds, facts
+    )
+
+
+def _beyond_floor_rows(
+    rows: list[MetricRow],
+    contestants: Mapping[str, tuple[TileSet, np.ndarray]],
+    sides: list[Side],
+    encoder: str,
+    n: int,
+) -> list[MetricRow]:
+    """For every distance of a synthetic set, how far it lies beyond that of real images."""
+    reference, floor = sides
+    chosen = scored_subset(len(floor.features), n, seed=0)
+    floor = Side(floor.features[chosen], floor.groups[chosen])
+    made = []
+    for row in rows:
+        ours = row.condition != REAL and row.encoder == encoder and row.subset == "all"
+        if not ours or row.metric not in _DISTANCES or row.status != "ok":
+            continue
+        tiles, features = contestants[row.condition]
+        chosen = scored_subset(len(tiles), n, seed=0)
+        side = Side(features[chosen], patients(tiles)[chosen])
+        found = beyond_floor(_DISTANCES[row.metric], reference, side, floor, seed=0)
+        made.append(replace(row, group=MINUS_REAL, **vars(found)))
+    return made
+
+
+def _memorization(
+    study: Study, sets: Mapping[str, TileSet], features: Mapping[tuple[str, str], Path]
+) -> tuple[list[MetricRow], dict[str, Any], dict[str, dict[str, Any]]]:
+    """Distances to the training images, of every synthetic set and of real images."""
+    rows: list[MetricRow] = []
+    facts: dict[str, Any] = {}
+    protocols: dict[str, dict[str, Any]] = {}
+    for name in [*study.conditions, REAL]:
+        scored = Scored(study.study, name, 0, name, "memorization")
+        used = [TRAIN, REAL, *([name] if name != REAL else [])]
+        found, facts[name] = memorization_of_files(
+            scored,
+            study,
+            train=sets[TRAIN].folder,
+            test=sets[REAL].folder,
+            synthetic=None if name == REAL else sets[name].folder,
+            features={
+                encoder: [str(features[one, encoder]) for one in used]
+                for encoder in study.evaluation.encoders
+            },
+        )
+        rows += found
+        protocols |= scored.protocols
+    return rows, facts, protocols
 
 
 def shared_images(a: TileSet, b: TileSet) -> int:

@@ -1,5 +1,6 @@
 """Real images in two halves without a common patient: a reference, and a floor held against it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 from histosynth.errors import InputError
 from histosynth.evaluations.rows import SPLIT_UNIT
 from histosynth.files import short_hash
+from histosynth.metrics import Interval, jackknife_interval
 from histosynth.tileset_links import link_tilesets
 from histosynth.tilesets import TileSet
 
@@ -83,3 +85,54 @@ def link_halves(real: TileSet, work: Path, *, split_unit: str) -> list[Half]:
             )
         made.append(Half(rows, TileSet.open(folder)))
     return made
+
+
+@dataclass(frozen=True)
+class Side:
+    """Features (n, d) of images, and the patient of each."""
+
+    features: np.ndarray
+    groups: np.ndarray
+
+
+def beyond_floor(
+    distance: Callable[[np.ndarray, np.ndarray], float],
+    reference: Side,
+    synthetic: Side,
+    floor: Side,
+    *,
+    seed: int,
+) -> Interval:
+    """How much farther a set lies from the reference than the floor half does, with its interval.
+
+        D = distance(reference, synthetic) - distance(reference, floor)
+
+    A reference patient is left out of both distances at once, so what the choice of reference
+    patients does to both cancels: the interval of D is narrower than the two distances' intervals
+    suggest. The half-widths of what the reference and the set bring, and of what the floor half
+    brings, are taken to be independent and add in squares.
+    """
+
+    def difference(real: np.ndarray, made: np.ndarray) -> float:
+        return distance(real, made) - distance(real, floor.features)
+
+    paired = jackknife_interval(
+        reference.features,
+        synthetic.features,
+        real_groups=reference.groups,
+        synthetic_groups=synthetic.groups,
+        statistic=difference,
+        seed=seed,
+    )
+    ignored = np.zeros((2, floor.features.shape[1]))  # a jackknife of two sets, one of them fixed
+    of_floor = jackknife_interval(
+        floor.features,
+        ignored,
+        real_groups=floor.groups,
+        statistic=lambda half, _: distance(reference.features, half),
+        seed=seed,
+    )
+    assert isinstance(paired, Interval) and isinstance(of_floor, Interval)
+    reach = float(np.hypot(paired.ci_high - paired.value, of_floor.ci_high - of_floor.value))
+    se = float(np.hypot(paired.se, of_floor.se))
+    return Interval(paired.value, paired.value - reach, paired.value + reach, se)

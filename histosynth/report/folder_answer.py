@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from histosynth.evaluations.folders import Scores
+import math
+
+from histosynth.evaluations.folders import MINUS_REAL, Scores
 from histosynth.external import REAL
-from histosynth.report.answer import leaders
+from histosynth.metrics import Interval
+from histosynth.report.answer import leaders, listed
 from histosynth.report.cells import Cell, Column
 from histosynth.report.figures import fixed
-from histosynth.report.leaderboard import Leaderboard, separated_better
+from histosynth.report.leaderboard import Leaderboard
 
 _VERDICTS = {
     "farther": "clearly farther from the real images than these are from each other.",
-    "alike": "no farther from the real images than these are from each other, as far as so many "
+    "alike": "no farther from the real images than these are from each other, as far as {n} "
     "images can tell.",
     "nearer": "nearer to the real images than these are to each other, which copies would explain.",
-    "unknown": "not to be told apart from real or not, as a score or an interval is missing.",
+    "unknown": "no verdict, as a score or its interval is missing.",
 }
 
 
@@ -36,38 +39,48 @@ def _one(scores: Scores, board: Leaderboard, name: str, distances: list[Column])
     numbers = []
     for column in distances:
         ours, floor = board.cell(name, column), board.cell(REAL, column)
-        assert ours is not None and floor is not None
-        verdicts.setdefault(verdict(ours, floor), []).append(column.encoder)
-        if ours.status == floor.status == "ok":
+        beyond = _beyond(scores, name, column)
+        verdicts.setdefault(verdict(beyond), []).append(column.encoder)
+        if ours and floor and ours.status == floor.status == "ok":
             digits = board.digits[board.columns.index(column)]
-            numbers.append(
+            text = (
                 f"{_shown(ours, digits)} in {column.encoder} features, against "
                 f"{_shown(floor, digits)} for real images"
             )
+            if beyond is not None:
+                text += f", a difference of {_shown(beyond, digits)}"
+            numbers.append(text)
     if len(verdicts) == 1:
-        head = f"{name}: {_VERDICTS[next(iter(verdicts))]}"
+        head = f"{name}: {_VERDICTS[next(iter(verdicts))].format(n=scores.n)}"
     else:
-        parts = [f"{' and '.join(e)} say {_SHORT[v]}" for v, e in verdicts.items()]
-        head = f"{name}: encoders disagree ({'; '.join(parts)})."
+        told = [f"{listed(encoders)}: {words}" for words, encoders in verdicts.items()]
+        head = f"{name}: encoders disagree ({'; '.join(told)})."
     text = f"Fréchet distance {'; '.join(numbers)}." if numbers else "No score."
     return head, " ".join(filter(None, (text, _variety(scores, board, name))))
 
 
-_SHORT = {"farther": "farther", "alike": "alike", "nearer": "nearer", "unknown": "unknown"}
+def _beyond(scores: Scores, name: str, column: Column) -> Interval | None:
+    """How far the set lies beyond the floor, where that was computed."""
+    rows = scores.rows
+    rows = rows[(rows["group"] == MINUS_REAL) & (rows["condition"] == name)]
+    rows = rows[(rows["encoder"] == column.encoder) & (rows["metric"] == column.metric)]
+    for row in rows.itertuples():
+        return Interval(row.value, row.ci_low, row.ci_high, row.se)
+    return None
 
 
-def verdict(ours: Cell, floor: Cell) -> str:
-    """farther, alike or nearer by their intervals; unknown where one is missing."""
-    if not (ours.status == floor.status == "ok" and ours.has_interval and floor.has_interval):
+def verdict(beyond: Interval | None) -> str:
+    """farther, alike or nearer, by the interval of the difference to the floor, or unknown."""
+    if beyond is None or not math.isfinite(beyond.ci_low + beyond.ci_high):
         return "unknown"
-    if separated_better(floor, ours, higher_is_better=False):
+    if beyond.ci_low > 0:
         return "farther"
-    return "nearer" if separated_better(ours, floor, higher_is_better=False) else "alike"
+    return "nearer" if beyond.ci_high < 0 else "alike"
 
 
-def _shown(cell: Cell, digits: int) -> str:
+def _shown(cell: Cell | Interval, digits: int) -> str:
     text = fixed(cell.value, digits)
-    if cell.has_interval:
+    if math.isfinite(cell.ci_low):
         text += f" [{fixed(cell.ci_low, digits)}, {fixed(cell.ci_high, digits)}]"
     return text
 

@@ -9,7 +9,7 @@ from histosynth.encoders.features import load_features
 from histosynth.evaluations.folders import FEW, Scores, repeated_images, shared_images
 from histosynth.evaluations.rows import SPLIT_UNIT, software
 from histosynth.external import REAL, TRAIN, External
-from histosynth.report import glossary, leaderboard, pages, plots, tables
+from histosynth.report import glossary, leaderboard, pages, plots, privacy, tables
 from histosynth.report.cells import Column
 from histosynth.report.collect import ConditionInfo, Results
 from histosynth.report.data import DataFacts
@@ -86,6 +86,9 @@ def render_folders(
         plots=plots.dot_plots(results, board),
         strips=gallery(scores),
         fidelity=tables.fidelity_tables(results),
+        privacy=privacy.tables_of(results),
+        copies_found=privacy.planted_words(scores.memorization.get(REAL, {})),
+        pairs=pair_rows(scores),
         facts=set_facts(scores, folders),
         protocols=tables.protocol_rows(results),
         versions=pages.versions(results),
@@ -238,3 +241,17 @@ def gallery(scores: Scores) -> list[Strip]:
         strips.append(Strip(name, "", "sample", cells))
         strips.append(Strip("nearest real", f"in {encoder} features", "nearest", near))
     return strips
+
+
+def pair_rows(scores: Scores) -> list[tuple[str, str, list[privacy.Pair]]]:
+    """(set, space, its closest pairs with training images)."""
+    rows = []
+    for name, facts in scores.memorization.items():
+        for space in dict.fromkeys(pair["encoder"] for pair in facts["pairs"]):
+            shown = [
+                privacy.show_pair(pair, scores.sets[name], scores.sets[TRAIN])
+                for pair in facts["pairs"]
+                if pair["encoder"] == space
+            ]
+            rows.append((name, space, shown))
+    return rows

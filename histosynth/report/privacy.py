@@ -126,6 +126,11 @@ def favourites(results: Results) -> list[Favourite]:
 
 def planted(results: Results) -> list[tuple[str, str]]:
     """Space, and what was found of the copies planted in real tiles."""
+    return planted_words(_facts(results, "real"))
+
+
+def planted_words(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """`planted`, from the facts of the real tiles' memorization."""
     return [
         (
             space,
@@ -134,7 +139,7 @@ def planted(results: Results) -> list[tuple[str, str]]:
                 for kind, told in kinds.items()
             ),
         )
-        for space, kinds in _facts(results, "real").get("planted", {}).items()
+        for space, kinds in facts.get("planted", {}).items()
     ]
 
 
@@ -150,12 +155,13 @@ def pair_rows(results: Results) -> list[tuple[str, str, list[Pair]]]:
         except (InputError, OSError):  # the gallery says what is missing
             continue
         for space in dict.fromkeys(pair["encoder"] for pair in told):
-            pairs = [_pair(pair, made, train) for pair in told if pair["encoder"] == space]
+            pairs = [show_pair(pair, made, train) for pair in told if pair["encoder"] == space]
             rows.append((name, space, pairs))
     return rows
 
 
-def _pair(told: dict[str, Any], made: TileSet, train: TileSet) -> Pair:
+def show_pair(told: dict[str, Any], made: TileSet, train: TileSet) -> Pair:
+    """A pair of `memorization_of_files`, as pictures."""
     image = turned(made.image(told["row"]), told["turn"])  # as it fits the training tile
     limit, distance = told["limit"], told["distance"]
     near = limit is not None and distance < limit
