@@ -5,7 +5,6 @@ seeded subset of that many, so that every condition, `real` (real train tiles: o
 `autoencoder` (test tiles through the autoencoder) are compared at one n.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,8 @@ from histosynth.errors import InputError
 from histosynth.evaluations.embedded import features_of
 from histosynth.evaluations.protocol import check_comparable, fidelity_protocol
 from histosynth.evaluations.rows import MetricRow, Scored
-from histosynth.metrics import frechet_distance, jackknife_interval, kernel_distance, prdc
+from histosynth.evaluations.sides import Sides
+from histosynth.metrics import kernel_distance
 from histosynth.tilesets import TileSet
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 DISTANCES = ("frechet_distance", "kernel_distance")
 NEIGHBOUR_SCORES = ("precision", "recall", "density", "coverage")
 FIDELITY_METRICS = DISTANCES + NEIGHBOUR_SCORES
-# The jackknife repeats a score some forty times; past this many pairs the neighbour scores, which
-# compare all pairs three times over, are given without an interval.
-_INTERVAL_PAIRS = 4_000_000
 
 
 def scored_subset(n_tiles: int, n: int, *, seed: int) -> np.ndarray:
@@ -112,7 +109,7 @@ def fidelity_rows(
                 f"{settings.min_tiles}. Add tiles (or lower it, for a score of little worth)"
             )
     chosen = scored_subset(len(synthetic), n, seed=settings.seed)
-    sides = _Sides(
+    sides = Sides(
         real_features,
         synthetic_features[chosen],
         real.table["patient_id"].astype(str).to_numpy(),
@@ -142,65 +139,12 @@ def fidelity_rows(
     return rows
 
 
-class _Sides:
-    """Real and synthetic features with the patient of every row."""
-
-    def __init__(
-        self,
-        real: np.ndarray,
-        synthetic: np.ndarray,
-        real_groups: np.ndarray,
-        synthetic_groups: np.ndarray | None,
-        settings: "Evaluation",
-    ) -> None:
-        self.real, self.synthetic, self.settings = real, synthetic, settings
-        self.real_groups, self.synthetic_groups = real_groups, synthetic_groups
-
-    def subset(self, real: np.ndarray, synthetic: np.ndarray) -> "_Sides":
-        groups = None if self.synthetic_groups is None else self.synthetic_groups[synthetic]
-        return _Sides(
-            self.real[real],
-            self.synthetic[synthetic],
-            self.real_groups[real],
-            groups,
-            self.settings,
-        )
-
-    def jackknife(self, statistic: Any, bounds: tuple[float, float] = (-np.inf, np.inf)) -> Any:
-        return jackknife_interval(
-            self.real,
-            self.synthetic,
-            real_groups=self.real_groups,
-            synthetic_groups=self.synthetic_groups,
-            statistic=statistic,
-            bounds=bounds,
-            seed=self.settings.seed,
-        )
-
-    def distances(self) -> dict[str, Any]:
-        return {
-            "frechet_distance": self.jackknife(frechet_distance, (0, np.inf)),
-            "kernel_distance": self.jackknife(kernel_distance),
-        }
-
-    def neighbour_scores(self) -> dict[str, Any]:
-        k = self.settings.neighbours
-        if len(self.real) * len(self.synthetic) > _INTERVAL_PAIRS:
-            return prdc(self.real, self.synthetic, k=k)
-        intervals = self.jackknife(lambda a, b: prdc(a, b, k=k), (0, np.inf))
-        return {
-            # All but density are shares.
-            name: i if name == "density" else replace(i, ci_high=float(np.minimum(i.ci_high, 1)))
-            for name, i in intervals.items()
-        }
-
-
 def _label_rows(
     scored: Scored,
     real: TileSet,
     synthetic: TileSet,
     chosen: np.ndarray,
-    sides: _Sides,
+    sides: Sides,
     label_names: list[str],
     encoder: str,
     protocol: dict[str, Any],
