@@ -68,7 +68,7 @@ def _draw_contact_sheets(slides: Sequence[Finished], thumbnails: pa.Table, folde
     for _, entry in slides:
         name = entry["slide_id"]
         if (drawn := pictures.get(name)) is None:
-            panels.append(Panel(name, f"failed: {entry['reason']}", None))
+            panels.append(Panel(name, "failed", None, words=entry["reason"]))
         else:
             picture = np.asarray(Image.open(io.BytesIO(drawn["picture"])))
             panels.append(Panel(drawn["title"], drawn["subtitle"], picture))

@@ -135,6 +135,8 @@ def tile_schema(class_names: Sequence[str]) -> pa.Schema:
 def _thumbnail(slide: SlideCut, picture: Any) -> dict[str, Any]:
     counts = slide.entry["counts"]
     subtitle = f"{counts.get('accepted', 0):,} of {sum(counts.values()):,} tiles kept"
+    if slide.entry["reason"]:  # no tissue, say, or tiles that cannot be read
+        subtitle += f"; {slide.entry['reason']}"
     return {
         "slide_id": slide.entry["slide_id"],
         "title": slide.entry["slide_id"],
