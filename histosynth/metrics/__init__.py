@@ -4,6 +4,12 @@ Conventions shared by all: features are (n, d), one row a tile; the real set com
 that cannot be scored is a :class:`histosynth.errors.InputError` that names the array at fault.
 """
 
+from histosynth.metrics.boundary import (
+    boundary_counts,
+    boundary_f,
+    boundary_tolerance,
+    mean_boundary_f,
+)
 from histosynth.metrics.frechet import FeatureStatistics, frechet_distance
 from histosynth.metrics.kernel import kernel_distance
 from histosynth.metrics.memorization import (
@@ -28,6 +34,9 @@ __all__ = [
     "FeatureStatistics",
     "Interval",
     "authenticity",
+    "boundary_counts",
+    "boundary_f",
+    "boundary_tolerance",
     "cluster_bootstrap",
     "confusion_matrix",
     "copying_z",
@@ -36,6 +45,7 @@ __all__ = [
     "iou_from_confusion",
     "jackknife_interval",
     "kernel_distance",
+    "mean_boundary_f",
     "mean_iou",
     "memorized_share",
     "nearest_distances",

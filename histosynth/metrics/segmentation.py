@@ -38,8 +38,8 @@ def confusion_matrix(
     InputError
         Shapes differ, values are not integers, or a value stands for no class.
     """
-    true, predicted = _as_labels(true, "true"), _as_labels(predicted, "predicted")
-    return _tile_confusions(true[None], predicted[None], n_classes, ignore)[0]
+    true, predicted = _as_labels(true, "true")[None], _as_labels(predicted, "predicted")[None]
+    return tile_confusions(true, predicted, n_classes=n_classes, ignore=ignore)[0]
 
 
 def tile_confusions(
@@ -49,8 +49,14 @@ def tile_confusions(
 
     Arguments and errors as :func:`confusion_matrix`; the first axis counts tiles.
     """
-    true, predicted = _as_labels(true, "true"), _as_labels(predicted, "predicted")
-    return _tile_confusions(true, predicted, n_classes, ignore)
+    true, predicted, kept = checked_labels(true, predicted, n_classes=n_classes, ignore=ignore)
+    n = len(true)
+    true = true.reshape(n, -1).astype(np.int64)
+    predicted = predicted.reshape(n, -1).astype(np.int64)
+    tile = np.arange(n)[:, None]
+    cell = (tile * n_classes + true) * n_classes + predicted
+    counts = np.bincount(cell[kept.reshape(n, -1)], minlength=n * n_classes * n_classes)
+    return counts.reshape(n, n_classes, n_classes).astype(np.int64)
 
 
 def sum_by_group(confusions: np.ndarray, groups: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -108,26 +114,22 @@ def mean_iou(confusion: Any) -> float:
     return float(iou[present].mean()) if present.any() else float("nan")
 
 
-def _as_labels(labels: Any, name: str) -> np.ndarray:
-    if hasattr(labels, "detach"):
-        labels = labels.detach().cpu().numpy()
-    labels = np.asarray(labels)
-    if not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool):
-        raise InputError(f"{name} labels are {labels.dtype}; expected integer class numbers")
-    return labels
+def checked_labels(
+    true: Any, predicted: Any, *, n_classes: int, ignore: int | None = 255
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Both label arrays as numpy, and where they count: bool, False where `true` is `ignore`.
 
-
-def _tile_confusions(
-    true: np.ndarray, predicted: np.ndarray, n_classes: int, ignore: int | None
-) -> np.ndarray:
+    Raises
+    ------
+    InputError
+        Shapes differ, values are not integers, or a value stands for no class.
+    """
+    true, predicted = _as_labels(true, "true"), _as_labels(predicted, "predicted")
     if true.shape != predicted.shape:
         raise InputError(
-            f"true labels have shape {true.shape[-2:]}, predicted labels {predicted.shape[-2:]} "
+            f"true labels have shape {true.shape[1:]}, predicted labels {predicted.shape[1:]} "
             f"(whole arrays {true.shape} and {predicted.shape}); they must be the same"
         )
-    n = len(true)
-    true = true.reshape(n, -1).astype(np.int64)
-    predicted = predicted.reshape(n, -1).astype(np.int64)
     kept = np.ones_like(true, dtype=bool) if ignore is None else true != ignore
     for name, labels in (("true", true), ("predicted", predicted)):
         wrong = np.unique(labels[kept & ((labels < 0) | (labels >= n_classes))])
@@ -136,7 +138,13 @@ def _tile_confusions(
                 f"{name} labels contain {wrong[:5].tolist()}, which is no class: expected "
                 f"0 .. {n_classes - 1}" + (f" or {ignore} (ignored)" if ignore is not None else "")
             )
-    tile = np.arange(n)[:, None]
-    cell = (tile * n_classes + true) * n_classes + predicted
-    counts = np.bincount(cell[kept], minlength=n * n_classes * n_classes)
-    return counts.reshape(n, n_classes, n_classes).astype(np.int64)
+    return true, predicted, kept
+
+
+def _as_labels(labels: Any, name: str) -> np.ndarray:
+    if hasattr(labels, "detach"):
+        labels = labels.detach().cpu().numpy()
+    labels = np.asarray(labels)
+    if not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool):
+        raise InputError(f"{name} labels are {labels.dtype}; expected integer class numbers")
+    return labels
