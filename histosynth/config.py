@@ -28,8 +28,9 @@ from histosynth.settings import (
 )
 from histosynth.settings_base import Name, Settings
 
-# Reference rows of every report.
-RESERVED_CONDITIONS = ("real", "autoencoder", "planted_copies")
+# Reference rows of every report; those of the first two are made of real test tiles.
+REFERENCE_SETS = ("jpeg90", "noise")
+RESERVED_CONDITIONS = ("real", "autoencoder", *REFERENCE_SETS, "planted_copies")
 
 
 class Study(Settings):

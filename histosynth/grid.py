@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from histosynth.conditions.spec import ConditionSpec
-from histosynth.config import Study
+from histosynth.config import REFERENCE_SETS, Study
 from histosynth.files import atomic_file
 from histosynth.preflight import check_study
 from histosynth.settings import Condition
@@ -35,6 +35,7 @@ STAGE_VERSIONS = {
     "sample": 2,
     "external": 2,
     "roundtrip": 2,
+    "reference": 1,
     "judge": 1,
     "fidelity": 1,
     "adherence": 1,
@@ -59,6 +60,7 @@ STAGE_SETTINGS = {
     "sample": ["label", "classes"],
     "external": ["tiling.size"],
     "roundtrip": [],
+    "reference": [],
     "judge": ["judges", "label", "classes"],
     "fidelity": ["evaluation", "sampling.n", "label"],
     "adherence": ["evaluation.seed", "label", "classes"],
@@ -113,6 +115,10 @@ class Grid:
     def external_pattern(self) -> str:
         return _any_of(self.external)
 
+    @property
+    def reference_pattern(self) -> str:
+        return _any_of(list(REFERENCE_SETS))
+
     def condition(self, name: str) -> Condition:
         return self.study.conditions[name]
 
@@ -129,6 +135,9 @@ class Grid:
             yield Cell("real", first, group)
             if group != "utility" and self.trained:
                 yield Cell("autoencoder", first, group)
+            if group == "fidelity":
+                for name in REFERENCE_SETS:
+                    yield Cell(name, first, group)
         for name in self.study.conditions:
             for seed in self.study.seeds if name in self.trained else [first]:
                 for group in groups:

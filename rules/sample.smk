@@ -1,4 +1,4 @@
-"""Synthetic tile sets: ours, the autoencoder's round trip, and somebody else's images."""
+"""Synthetic tile sets: ours, reference sets made of real tiles, and somebody else's images."""
 
 
 rule condition_table:
@@ -85,6 +85,29 @@ rule roundtrip:
         "python scripts/roundtrip.py --config {params.config} --threads {threads}"
         " --autoencoder {input.autoencoder} --tileset {input.test} --output {output.folder}"
         " 2>&1 | tee {log}"
+
+
+rule reference:
+    input:
+        test="<results>/tilesets/real/test",
+    output:
+        folder=directory("<results>/tilesets/synthetic/{reference}/seed{seed}"),
+    log:
+        "<logs>/reference/{reference}/seed{seed}.log",
+    wildcard_constraints:
+        reference=GRID.reference_pattern,
+    conda:
+        "../envs/histosynth.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=GRID.settings("reference"),
+    message:
+        "Making the reference set {wildcards.reference} of the test tiles"
+    shell:
+        "python scripts/reference.py --reference {wildcards.reference} --tileset {input.test}"
+        " --output {output.folder} 2>&1 | tee {log}"
 
 
 rule external:

@@ -154,6 +154,7 @@ def test_every_promised_cell_has_a_row_with_a_status(run, rows):
     for condition in ("real", "unconditional", "label_cluster", "map_crop", "theirs"):
         for group in ("fidelity", "adherence", "utility", "memorization"):
             assert (condition, group) in shown
+    assert {("autoencoder", "fidelity"), ("jpeg90", "fidelity"), ("noise", "fidelity")} <= shown
     unmapped = rows[(rows.condition == "unconditional") & (rows.metric == "map_iou")]
     assert set(unmapped.status) == {"not_applicable"} and unmapped.reason.str.len().min() > 10
 
@@ -228,9 +229,9 @@ def test_a_changed_score_setting_and_a_stale_file_are_both_seen(run):
     finally:
         os.utime(features, (before.st_atime, before.st_mtime))
     assert jobs["embed"] >= 1 and jobs["cluster"] == 1  # made anew from the stale features
-    assert jobs["fidelity"] == 6 and "judge" not in jobs
+    assert jobs["fidelity"] == 8 and "judge" not in jobs
     study_alone = planned(run, "more_neighbours.yaml")
-    assert study_alone == {"fidelity": 6, "summary": 1, "report": 1}
+    assert study_alone == {"fidelity": 8, "summary": 1, "report": 1}
 
 
 def test_snakemake_report_archives_the_page_and_the_scores(run):

@@ -197,6 +197,17 @@ TERMS = (
         "space can be expected to do much better.",
     ),
     (
+        "JPEG (reference)",
+        "The real test tiles themselves, stored as JPEG of quality 90 and read again: what "
+        "compression alone does to a score. They are the very tiles that everything is compared "
+        "with, so a distance below the real row’s is no surprise.",
+    ),
+    (
+        "Noise (reference)",
+        "Pixels drawn by chance with the mean and spread of the real tiles’ colours, and no tissue "
+        "in them: the far end of every scale.",
+    ),
+    (
         "Shuffled (reference)",
         "The condition's own images against requests dealt out at random: the score of ignoring "
         "the request.",

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
+from histosynth.config import REFERENCE_SETS
+from histosynth.config import Study
 from histosynth.grid import Grid
 from histosynth.report.cells import Cell, Column, fill
 from histosynth.report.collect import Results
@@ -69,8 +71,13 @@ def main_columns(results: Results) -> list[Column]:
             columns += [
                 Column("utility", name, arm=arm, minus_real=True) for arm in ("synthetic", "mixed")
             ]
+    return columns + privacy_columns(study)
+
+
+def privacy_columns(study: Study) -> list[Column]:
+    """One score of memorization that sees a shift of all images, one that sees a few copies."""
     privacy = (("nearest_train_auc", study.evaluation.encoders[0]), (PIXEL_SHARE, "pixels"))
-    return columns + [Column("memorization", name, encoder) for name, encoder in privacy]
+    return [Column("memorization", name, encoder) for name, encoder in privacy]
 
 
 def build(results: Results, columns: Iterable[Column]) -> Leaderboard:
@@ -99,8 +106,11 @@ def build(results: Results, columns: Iterable[Column]) -> Leaderboard:
 
 def reference_names(results: Results) -> list[str]:
     """Reference rows: real and autoencoder always, the shuffled ones that there are."""
-    names = list(REFERENCES) if Grid(results.study).trained else ["real"]
     found = set(results.rows["condition"])
+    if Grid(results.study).trained:
+        names = [*REFERENCES, *REFERENCE_SETS]
+    else:  # scores of folders, which promise fewer
+        names = ["real", *(name for name in REFERENCE_SETS if name in found)]
     return names + [
         f"{c.name}~shuffled" for c in results.conditions if f"{c.name}~shuffled" in found
     ]
@@ -113,6 +123,8 @@ def reference_words(name: str, *, unit: str = "patient") -> str:
     return {
         "real": f"real training tiles of other {unit}s",
         "autoencoder": "real test tiles through the autoencoder and back",
+        "jpeg90": "real test tiles through JPEG (quality 90) and back",
+        "noise": "noise with the mean and spread of the real tiles’ colours",
     }[name]
 
 
