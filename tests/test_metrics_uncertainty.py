@@ -30,7 +30,7 @@ def test_of_a_mean_with_groups_of_one_it_is_welchs_t_interval():
         real,
         synthetic,
         real_groups=np.arange(12),
-        synthetic_groups=np.arange(15),
+        synthetic_groups=100 + np.arange(15),
         statistic=mean_difference,
     )
     welch = scipy.stats.ttest_ind(synthetic[:, 0], real[:, 0], equal_var=False)
@@ -89,7 +89,7 @@ def test_covers_the_expected_kernel_distance_where_patients_differ():
             real,
             synthetic,
             real_groups=groups,
-            synthetic_groups=sources,
+            synthetic_groups=100 + sources,
             statistic=kernel_distance,
         )
         intervals.append(interval)

@@ -8,13 +8,14 @@ absent.
 import math
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from histosynth.device import versions
 from histosynth.errors import InputError
 from histosynth.files import short_hash, write_json
+from histosynth.metrics.contributions import Contributions
 from histosynth.scripting import log
 
 Status = Literal["ok", "failed", "missing", "not_applicable"]
@@ -30,6 +31,8 @@ HIGHER_IS_BETTER = {
     "coverage": True,
     "map_iou": True,
     "map_iou_ratio": True,
+    "map_boundary_f": True,
+    "map_boundary_f_ratio": True,
     "label_accuracy": True,
     "label_accuracy_ratio": True,
     "downstream_iou": True,
@@ -71,6 +74,8 @@ class MetricRow:
     n_real, n_synthetic : tiles behind the number
     reason : why the status is not ok; with ok, a remark
     protocol : hash of what must agree for two values to be comparable
+    contributions : who the error comes from, where known; no column, but kept in the metrics file
+        for paired comparisons
     """
 
     study: str
@@ -92,9 +97,11 @@ class MetricRow:
     status: Status = "ok"
     reason: str = ""
     protocol: str = ""
+    contributions: Contributions | None = field(default=None, compare=False, repr=False)
 
 
-ROW_COLUMNS = [f.name for f in fields(MetricRow)]
+PLACE = ("condition", "metric", "encoder", "arm")  # what tells the rows over all tiles apart
+ROW_COLUMNS = [f.name for f in fields(MetricRow) if f.name != "contributions"]
 
 
 @dataclass(frozen=True)
@@ -145,6 +152,7 @@ class Scored:
             status=status,
             reason=_remark(reason, protocol) if status == "ok" else reason or NOT_FINITE,
             protocol=key,
+            contributions=getattr(estimate, "contributions", None),
         )
 
     def absent(
@@ -226,6 +234,8 @@ def write_rows(
 ) -> None:
     """Write a metrics file, atomically; NaN becomes null.
 
+    Who the errors come from is kept of rows over all tiles, for paired comparisons.
+
     Parameters
     ----------
     seconds : what the computation took
@@ -233,12 +243,18 @@ def write_rows(
     protocols : the ingredients behind the rows' protocols, by hash (`Scored.protocols`)
     facts : what a row cannot hold, for the report
     """
+    rows = list(rows)
     content: dict[str, Any] = {
-        "rows": [{k: _json_number(v) for k, v in asdict(row).items()} for row in rows],
+        "rows": [{k: _json_number(getattr(row, k)) for k in ROW_COLUMNS} for row in rows],
         "seconds": round(seconds, 3),
         "versions": dict(versions),
         "protocols": dict(protocols),
     }
+    content["contributions"] = [
+        {k: getattr(row, k) for k in PLACE} | {"parts": row.contributions.as_json()}
+        for row in rows
+        if row.contributions is not None and row.status == "ok" and row.subset == "all"
+    ]
     if facts is not None:
         content["facts"] = dict(facts)
     write_json(path, content)

@@ -10,6 +10,7 @@ from histosynth.metrics.boundary import (
     boundary_tolerance,
     mean_boundary_f,
 )
+from histosynth.metrics.contributions import Contributions
 from histosynth.metrics.frechet import FeatureStatistics, frechet_distance
 from histosynth.metrics.kernel import kernel_distance
 from histosynth.metrics.memorization import (
@@ -31,6 +32,7 @@ from histosynth.metrics.segmentation import (
 from histosynth.metrics.uncertainty import Interval, cluster_bootstrap, jackknife_interval
 
 __all__ = [
+    "Contributions",
     "FeatureStatistics",
     "Interval",
     "authenticity",

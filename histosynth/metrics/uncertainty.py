@@ -12,26 +12,21 @@ Two tools, for two kinds of score:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 
 from histosynth.errors import InputError
+from histosynth.metrics.contributions import (
+    Contributions,
+    Interval,
+    deletion_parts,
+    t_interval,
+    weighted_sum,
+)
 from histosynth.metrics.inputs import as_feature_pair
 
 NAN = float("nan")
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its standard error and confidence interval; NaN where not estimable."""
-
-    value: float
-    ci_low: float = NAN
-    ci_high: float = NAN
-    se: float = NAN
 
 
 def jackknife_interval(
@@ -48,21 +43,17 @@ def jackknife_interval(
 ) -> Interval | dict[str, Interval]:
     """Delete-a-group jackknife interval of a score of two feature sets.
 
-    One group is left out at a time, first of the real set, then of the synthetic set; the two
-    variances add up, as the sets are taken to be independent. Groups of unequal size are weighted
-    by the delete-m_j jackknife of Busing, Meijer & van der Leeden (1999): with h_j = n / m_j,
-    estimate T, and T_j that without group j, the pseudo-values are P_j = h_j T - (h_j - 1) T_j,
-    and the variance is mean_j (P_j - mean P)^2 / (h_j - 1), where mean P = g T - sum_j
-    (1 - m_j / n) T_j. A bias of order 1/n cancels in the pseudo-values, so it does not pass for
-    spread. The interval is T plus and minus Student's t times the standard error, with
-    Welch-Satterthwaite degrees of freedom.
+    One group is left out at a time, first of the real set, then of the synthetic set, which gives
+    each group's part in the error of either side (`deletion_parts`). A patient who stands on both
+    sides, as where conditions are taken from the very patients of the real set, has one part: the
+    sum of the two with their signs, so what it does to both sides alike cancels. The variance is
+    the sum of the squared parts; the interval is the score plus and minus Student's t times its
+    root, with Welch-Satterthwaite degrees of freedom where the sides have different patients.
 
     **What it covers.** Which patients happened to be in the real set, and which images this one
     trained generator happened to sample; it is an interval for the score's expectation *at these
     numbers of tiles*. **What it leaves out.** The training seed (train several); the score's own
-    bias at small n (large for the Fréchet distance: compare equal n only); any dependence of the
-    two sets, such as conditions taken from the very patients of the real set, which makes the
-    interval too wide rather than too narrow where it makes the sets alike. With few patients it
+    bias at small n (large for the Fréchet distance: compare equal n only). With few patients it
     is wide, as it should be. For nearest-neighbour scores, which are not smooth, it is a guide.
 
     Parameters
@@ -75,7 +66,8 @@ def jackknife_interval(
         ``statistic(real, synthetic)``: a float, or a dict of floats (such as `prdc`'s).
     synthetic_groups
         (m,) group of every synthetic row: the patient its condition came from, where there is
-        one. Default: `max_groups` random blocks of equal size, right for independent samples.
+        one; a name that `real_groups` has too is the same patient. Default: `max_groups` random
+        blocks of equal size, right for independent samples.
     max_groups
         More groups than this are merged into this many of nearly equal size, which bounds the
         cost at 2 * max_groups + 1 evaluations.
@@ -102,13 +94,14 @@ def jackknife_interval(
     real, synthetic = real.astype(np.float64), synthetic.astype(np.float64)
     if max_groups < 2:
         raise InputError(f"max_groups = {max_groups}: a jackknife needs at least 2 groups")
-    real_index = _merged_groups(real_groups, len(real), max_groups, "real_groups")
+    real_names = _merged_groups(real_groups, len(real), max_groups, "real_groups")
     if synthetic_groups is None:
         order = np.random.default_rng(seed).permutation(len(synthetic))
-        synthetic_index = order % min(max_groups, len(synthetic))
+        synthetic_names = order % min(max_groups, len(synthetic))
     else:
-        synthetic_index = _merged_groups(
-            synthetic_groups, len(synthetic), max_groups, "synthetic_groups"
+        known = dict(zip(np.asarray(real_groups).astype(str), real_names, strict=True))
+        synthetic_names = _merged_groups(
+            synthetic_groups, len(synthetic), max_groups, "synthetic_groups", known
         )
 
     def evaluate(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
@@ -125,19 +118,30 @@ def jackknife_interval(
         return [scores[name] for name in estimate]
 
     value = np.array(list(estimate.values()))
-    without_real = [evaluate_part(real[real_index != j], synthetic) for j in np.unique(real_index)]
-    without_synthetic = [
-        evaluate_part(real, synthetic[synthetic_index != j]) for j in np.unique(synthetic_index)
-    ]
-    variances = [
-        _jackknife_variance(value, np.array(without_real), np.bincount(real_index)),
-        _jackknife_variance(value, np.array(without_synthetic), np.bincount(synthetic_index)),
-    ]
-    freedoms = [len(without_real) - 1, len(without_synthetic) - 1]
-    intervals = {
-        name: _t_interval(value[i], [v[i] for v in variances], freedoms, confidence, bounds)
-        for i, name in enumerate(estimate)
-    }
+    left_out: list[tuple[np.ndarray, np.ndarray]] = []
+    for names, score_without in (
+        (real_names, lambda keep: evaluate_part(real[keep], synthetic)),
+        (synthetic_names, lambda keep: evaluate_part(real, synthetic[keep])),
+    ):
+        groups, sizes = np.unique(names, return_counts=True)
+        if len(groups) < 2:
+            alone = {name: Interval(float(v)) for name, v in estimate.items()}
+            return alone.get("", alone)
+        without = np.array([score_without(names != group) for group in groups])
+        left_out.append((groups, deletion_parts(value, without, sizes)))
+    intervals = {}
+    for i, name in enumerate(estimate):
+        of_real, of_synthetic = (
+            dict(zip(groups.tolist(), parts[:, i].tolist(), strict=True))
+            for groups, parts in left_out
+        )
+        if synthetic_groups is None:
+            parts = Contributions(of_real, {}, (tuple(of_synthetic.values()),))
+        else:
+            parts = weighted_sum(
+                [(1.0, Contributions(of_real)), (1.0, Contributions({}, of_synthetic))]
+            )
+        intervals[name] = t_interval(value[i], parts, confidence=confidence, bounds=bounds)
     return intervals.get("", intervals)  # a single score came without a name
 
 
@@ -207,48 +211,44 @@ def cluster_bootstrap(
     if len(scores) <= n_resamples / 2:
         return Interval(value)
     low, high = np.quantile(scores, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(value, float(low), float(high), float(scores.std(ddof=1)))
+    contributions = _left_out(value, statistic, _merged_groups(groups, len(groups), 200, "groups"))
+    return Interval(value, float(low), float(high), float(scores.std(ddof=1)), contributions)
 
 
-def _merged_groups(groups: Any, n_rows: int, max_groups: int, name: str) -> np.ndarray:
-    """Number the groups 0 .. g - 1, merging them into at most `max_groups` of similar size."""
+def _left_out(
+    value: float, statistic: Callable[[np.ndarray], float], names: np.ndarray
+) -> Contributions | None:
+    """Each group's part in the error of a score; None where it is undefined without one."""
+    found, sizes = np.unique(names, return_counts=True)
+    without = np.array([[statistic(np.flatnonzero(names != name))] for name in found], float)
+    parts = deletion_parts(np.array([value]), without, sizes)[:, 0]
+    if not np.isfinite(parts).all():
+        return None
+    return Contributions(dict(zip(found.tolist(), parts.tolist(), strict=True)))
+
+
+def _merged_groups(
+    groups: Any, n_rows: int, max_groups: int, name: str, known: dict[str, str] | None = None
+) -> np.ndarray:
+    """The group's name of every row, groups merged into at most `max_groups` of similar size.
+
+    `known` : group -> the name it was merged under before, which it keeps.
+    """
     groups = np.asarray(groups)
     if groups.shape != (n_rows,):
         raise InputError(f"{name} has shape {groups.shape}; expected one name for {n_rows} rows")
-    _, index = np.unique(groups, return_inverse=True)
-    sizes = np.bincount(index)
-    if len(sizes) <= max_groups:
-        return index
-    merged, filled = np.empty(len(sizes), dtype=np.int64), np.zeros(max_groups)
-    for group in np.argsort(-sizes, kind="stable"):  # largest first, into the emptiest
-        merged[group] = filled.argmin()
-        filled[merged[group]] += sizes[group]
-    return merged[index]
-
-
-def _jackknife_variance(value: np.ndarray, without: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Delete-m_j variance; `without` is (groups, scores), `sizes` the rows in each group."""
-    if len(sizes) < 2:
-        return np.full(value.shape, np.nan)
-    h = (sizes.sum() / sizes)[:, None]
-    pseudo_values = h * value - (h - 1) * without
-    centre = len(sizes) * value - ((1 - 1 / h) * without).sum(axis=0)
-    return ((pseudo_values - centre) ** 2 / (h - 1)).mean(axis=0)
-
-
-def _t_interval(
-    value: float,
-    variances: list[float],
-    freedoms: list[int],
-    confidence: float,
-    bounds: tuple[float, float],
-) -> Interval:
-    variance = sum(variances)
-    if not np.isfinite(variance):
-        return Interval(float(value))
-    if variance == 0:
-        return Interval(float(value), float(value), float(value), 0.0)
-    freedom = variance**2 / sum(v**2 / f for v, f in zip(variances, freedoms, strict=True))
-    reach = stdtrit(freedom, (1 + confidence) / 2) * np.sqrt(variance)
-    low, high = np.clip([value - reach, value + reach], *bounds)
-    return Interval(float(value), float(low), float(high), float(np.sqrt(variance)))
+    known = known or {}
+    found, index, sizes = np.unique(groups.astype(str), return_inverse=True, return_counts=True)
+    new = [j for j in range(len(found)) if found[j] not in known]
+    new.sort(key=lambda j: -sizes[j])  # largest first, into the emptiest
+    together: list[list[int]] = [[] for _ in range(min(max_groups, len(new)))]
+    filled = np.zeros(len(together))
+    for j in new:
+        emptiest = filled.argmin()
+        together[emptiest].append(j)
+        filled[emptiest] += sizes[j]
+    names: dict[int, str] = {}
+    for merged in together:
+        label = min(found[j] for j in merged)
+        names |= dict.fromkeys(merged, f"{label}+{len(merged) - 1}" if len(merged) > 1 else label)
+    return np.array([names.get(j) or known[found[j]] for j in range(len(found))])[index]
