@@ -38,7 +38,7 @@ STAGE_VERSIONS = {
     "reference": 1,
     "judge": 1,
     "fidelity": 1,
-    "adherence": 1,
+    "adherence": 2,
     "utility": 1,
     "memorization": 1,
     "report": 2,

@@ -69,6 +69,7 @@ rule adherence:
         judges=expand("<results>/judges/{kind}", kind=GRID.judges),
     output:
         rows="<results>/metrics/{condition}/seed{seed}/adherence.json",
+        tiles="<results>/metrics/{condition}/seed{seed}/adherence_tiles.parquet",
     log:
         "<logs>/adherence/{condition}/seed{seed}.log",
     conda:
@@ -87,8 +88,8 @@ rule adherence:
     shell:
         "python scripts/adherence.py --config {params.config} --threads {threads}"
         " --condition {wildcards.condition} --seed {wildcards.seed} --real {input.real}"
-        " --synthetic {input.synthetic} --judges {params.judges} --output {output.rows}"
-        " 2>&1 | tee {log}"
+        " --synthetic {input.synthetic} --judges {params.judges} --tiles {output.tiles}"
+        " --output {output.rows} 2>&1 | tee {log}"
 
 
 rule utility:

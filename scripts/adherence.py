@@ -13,11 +13,13 @@ def build_parser() -> argparse.ArgumentParser:
         example="python scripts/adherence.py --config results/demo/config.yaml --condition map "
         "--seed 0 --synthetic results/demo/tilesets/synthetic/map/seed0 "
         "--real results/demo/tilesets/real/test --judges results/demo/judges "
+        "--tiles results/demo/metrics/map/seed0/adherence_tiles.parquet "
         "--output results/demo/metrics/map/seed0/adherence.json",
     )
     made.add_argument("--synthetic", type=Path, required=True, help="tile set to score")
     made.add_argument("--real", type=Path, required=True, help="real test tiles")
     made.add_argument("--judges", type=Path, required=True, help="folder of the trained judges")
+    made.add_argument("--tiles", type=Path, required=True, help="Parquet file: what each tile got")
     return evaluation_arguments(made)
 
 
@@ -25,30 +27,18 @@ def main(args: argparse.Namespace) -> None:
     import torch
 
     from histosynth.config import Study
-    from histosynth.device import pick_device
-    from histosynth.evaluations import adherence
+    from histosynth.evaluations.adherence import adherence_of_files
     from histosynth.evaluations.rows import Scored, set_name, software, write_rows
-    from histosynth.judges.judge import load_judge
-    from histosynth.tilesets import TileSet
+    from histosynth.files import atomic_file
 
     torch.set_num_threads(args.threads)
     started = time.monotonic()
     study = Study.load(args.config)
     scored = Scored(study.study, args.condition, args.seed, set_name(args.synthetic), "adherence")
-    parts = [("segmenter", adherence.MAP_METRICS, adherence.map_rows)] * bool(study.classes)
-    parts += [("classifier", adherence.LABEL_METRICS, adherence.label_rows)] * bool(study.label)
-    rows = []
-    for kind, metrics, score in parts:
-        rows += scored.guarded(
-            metrics,
-            lambda kind=kind, score=score: score(
-                scored,
-                TileSet.open(args.real),
-                TileSet.open(args.synthetic),
-                judge=load_judge(args.judges / kind, device=pick_device()),
-                seed=study.evaluation.seed,
-            ),
-        )
+    sets = {"real": args.real, "synthetic": args.synthetic, "judges": args.judges}
+    rows, tiles = adherence_of_files(scored, study, **sets)
+    with atomic_file(args.tiles) as partial:
+        tiles.to_parquet(partial, index=False)
     took = time.monotonic() - started
     write_rows(args.output, rows, seconds=took, versions=software(), protocols=scored.protocols)
 

@@ -11,20 +11,15 @@ import torch
 import yaml
 from conftest import ROOT
 from shapes import CLASSES, CLASSIFIER, LABELS, SEGMENTER, write_shapes
-from sklearn.metrics import accuracy_score, jaccard_score, roc_auc_score
+from sklearn.metrics import roc_auc_score
 
 from histosynth.errors import InputError
-from histosynth.evaluations.adherence import label_rows, map_rows
 from histosynth.evaluations.auc import label_auc, macro_auc
-from histosynth.evaluations.counts import derangement
 from histosynth.evaluations.fidelity import FIDELITY_METRICS, fidelity_rows, scored_subset
 from histosynth.evaluations.rows import HIGHER_IS_BETTER, ROW_COLUMNS, Scored, write_rows
 from histosynth.evaluations.summary import summarise, write_summary
 from histosynth.evaluations.utility import Pool, mix, utility_rows
 from histosynth.files import read_json
-from histosynth.judges.judge import Judge, load_judge, save_judge
-from histosynth.judges.targets import targets_of
-from histosynth.judges.training import train_network
 from histosynth.metrics import frechet_distance, kernel_distance, prdc
 from histosynth.settings import Downstream, Evaluation
 
@@ -52,23 +47,6 @@ def sets(tmp_path_factory):
     }
 
 
-@pytest.fixture(scope="module")
-def judges(sets, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("judges")
-    for kind, task, settings, names in (
-        ("segmenter", "segmentation", SEGMENTER, CLASSES),
-        ("classifier", "classification", CLASSIFIER, LABELS),
-    ):
-        rows, targets = targets_of(task, sets["train"], names)
-        images = sets["train"].images(rows)
-        network = train_network(
-            task, images, targets, n_classes=len(names), settings=settings, seed=0
-        )
-        options = {"kind": kind, "names": names, "size": 32, "settings": settings}
-        save_judge(folder / kind, network, record={}, **options)
-    return folder
-
-
 def scored(condition, group, *, seed=0):
     return Scored("tiny", condition, seed, f"synthetic/{condition}/seed{seed}", group)
 
@@ -78,120 +56,6 @@ def only(rows, **wanted):
     found = [r for r in rows if all(getattr(r, k) == v for k, v in wanted.items())]
     assert len(found) == 1, (wanted, found)
     return found[0]
-
-
-# Adherence
-
-
-def test_obedient_tiles_score_as_real_ones_and_shuffled_requests_fall_to_chance(sets, judges):
-    judge = load_judge(judges / "segmenter")
-    rows = map_rows(scored("map", "adherence"), sets["test"], sets["obeys"], judge=judge, seed=0)
-    value = only(rows, condition="map", metric="map_iou", subset="all")
-    assert value.value > 0.8 and value.ci_low <= value.value <= value.ci_high
-    assert (value.n_real, value.n_synthetic, value.status) == (60, 60, "ok")
-    ratio = only(rows, condition="map", metric="map_iou_ratio", subset="all")
-    assert 0.9 < ratio.value < 1.1  # both sets are drawn alike
-
-    # Chance: what the same predictions get against the maps of other tiles, by another tool.
-    predicted, maps = judge.maps(sets["obeys"].images()), sets["obeys"].maps()
-    chance = [
-        jaccard_score(np.roll(maps, k, axis=0).ravel(), predicted.ravel(), average="macro")
-        for k in (1, 7, 23)
-    ]
-    shuffled = only(rows, condition="map~shuffled", metric="map_iou", subset="all")
-    assert abs(shuffled.value - np.mean(chance)) < 0.1  # three draws of the same chance
-    assert shuffled.value < 0.55
-    assert only(rows, condition="map~shuffled", metric="map_iou", subset="class=disc").value < 0.25
-
-
-def test_map_iou_is_the_jaccard_score_of_all_pixels(sets, judges):
-    judge = load_judge(judges / "segmenter")
-    rows = map_rows(scored("map", "adherence"), sets["test"], sets["obeys"], judge=judge, seed=0)
-    predicted, maps = judge.maps(sets["obeys"].images()), sets["obeys"].maps()
-    by_class = jaccard_score(maps.ravel(), predicted.ravel(), average=None)
-    for name, expected in zip(CLASSES, by_class, strict=True):
-        row = only(rows, condition="map", metric="map_iou", subset=f"class={name}")
-        assert row.value == pytest.approx(expected, abs=1e-12)  # both from integer counts
-    row = only(rows, condition="map", metric="map_iou", subset="all")
-    assert row.value == pytest.approx(by_class.mean(), abs=1e-12)
-
-
-def test_the_judge_on_real_tiles_is_its_own_measure(sets, judges):
-    judge = load_judge(judges / "segmenter")
-    of_real = Scored("tiny", "real", 0, "real/test", "adherence")
-    rows = map_rows(of_real, sets["test"], sets["test"], judge=judge, seed=0)
-    ratio = only(rows, metric="map_iou_ratio", subset="all")
-    assert (ratio.value, ratio.ci_low, ratio.ci_high) == (1, 1, 1)
-    assert {r.condition for r in rows} == {"real"}  # nothing was requested: nothing to shuffle
-
-
-def test_label_accuracy_and_its_shuffled_chance(sets, judges):
-    judge = load_judge(judges / "classifier")
-    rows = label_rows(
-        scored("label", "adherence"), sets["test"], sets["obeys"], judge=judge, seed=0
-    )
-    _, wanted = targets_of("classification", sets["obeys"], LABELS)
-    predicted = judge.labels(sets["obeys"].images()).argmax(1)
-    row = only(rows, condition="label", metric="label_accuracy", subset="all")
-    assert row.value == pytest.approx(accuracy_score(wanted, predicted), abs=1e-12)
-    assert row.value > 0.9
-    shuffled = only(rows, condition="label~shuffled", metric="label_accuracy", subset="all")
-    # Two labels, equally frequent, 60 tiles: 0.5 within three standard deviations (0.065).
-    assert 0.3 < shuffled.value < 0.7
-
-
-class OnlyGround(torch.nn.Module):
-    """A segmenter that never sees a shape."""
-
-    def __init__(self):
-        super().__init__()
-        self.logits = torch.nn.Parameter(torch.tensor([1.0, 0.0, 0.0]))
-
-    def forward(self, images):
-        n, _, height, width = images.shape
-        return self.logits.view(1, 3, 1, 1).expand(n, 3, height, width)
-
-
-def test_a_class_in_no_tile_is_not_applicable_and_named(sets, tmp_path):
-    judge = Judge("segmenter", CLASSES, OnlyGround(), "blind")
-    squares = write_shapes(tmp_path / "squares", 24, seed=9, shapes=(2,))
-    rows = map_rows(scored("map", "adherence"), sets["test"], squares, judge=judge, seed=0)
-    disc = only(rows, condition="map", metric="map_iou", subset="class=disc")
-    assert disc.status == "not_applicable" and np.isnan(disc.value)
-    assert only(rows, condition="map", metric="map_iou", subset="class=square").value == 0
-    overall = only(rows, condition="map", metric="map_iou", subset="all")
-    ground = only(rows, condition="map", metric="map_iou", subset="class=ground")
-    assert overall.value == pytest.approx(ground.value / 2)  # of ground and square, not disc
-    assert overall.reason == "no tile requests or shows disc"
-
-
-def test_a_set_without_requests_is_not_applicable(sets, judges):
-    free = scored("free", "adherence")
-    for kind, score in (("segmenter", map_rows), ("classifier", label_rows)):
-        judge = load_judge(judges / kind)
-        rows = score(free, sets["test"], sets["free"], judge=judge, seed=0)
-        assert [r.status for r in rows] == ["not_applicable"] * 2
-        assert all("does not request any" in r.reason for r in rows)
-
-
-def test_maps_of_other_classes_than_the_judge_knows_are_refused(sets, judges):
-    judge = load_judge(judges / "segmenter")
-    object.__setattr__(judge, "names", ("ground", "square", "disc"))
-    with pytest.raises(InputError, match="train the judge again"):
-        map_rows(scored("map", "adherence"), sets["test"], sets["obeys"], judge=judge, seed=0)
-
-
-@pytest.mark.parametrize("n", [2, 3, 60])
-def test_a_derangement_moves_everything(n):
-    order = derangement(n, seed=4)
-    assert sorted(order) == list(range(n))
-    assert (order != np.arange(n)).all()
-    assert np.array_equal(order, derangement(n, seed=4))
-
-
-def test_one_tile_cannot_be_shuffled():
-    with pytest.raises(InputError, match="fewer than two"):
-        derangement(1, seed=0)
 
 
 # Fidelity
@@ -498,12 +362,14 @@ def test_scripts_go_from_tiles_to_rows(sets, config, tmp_path):
         made = run_script("judge", *common, "--kind", kind, *sources, "--output", judges / kind)
         assert made.returncode == 0, made.stderr
     assert read_json(judges / "segmenter" / "train.json")["val"]["map_iou"] > 0
-    output = tmp_path / "adherence.json"
-    done = run_script("adherence", *scoring, "--judges", judges, "--output", output)
+    output, per_tile = tmp_path / "adherence.json", ["--tiles", tmp_path / "tiles.parquet"]
+    done = run_script("adherence", *scoring, "--judges", judges, "--output", output, *per_tile)
     assert done.returncode == 0, done.stderr
     rows = pd.DataFrame(read_json(output)["rows"])
-    assert set(rows["condition"]) == {"map", "map~shuffled"}
+    assert set(rows["condition"]) == {"map", "map~shuffled", "map~wrong_class"}
     assert (rows["status"] != "failed").all()
+    tiles = pd.read_parquet(tmp_path / "tiles.parquet")
+    assert len(tiles) == 60 and {"map_union_disc", "label_hit"} <= set(tiles)
 
     output = tmp_path / "utility.json"
     train = [*common, "--condition", "real", "--train", sets["train"].folder, "--test", real]
@@ -523,12 +389,15 @@ def test_missing_judges_fail_the_cell_and_not_the_job(sets, config, tmp_path):
     output = tmp_path / "adherence.json"
     arguments = ["--condition", "map", "--synthetic", sets["obeys"].folder]
     arguments += ["--real", sets["test"].folder, "--judges", tmp_path / "none"]
+    arguments += ["--tiles", tmp_path / "tiles.parquet"]
     done = run_script("adherence", "--config", config, *arguments, "--output", output)
     assert done.returncode == 0, done.stderr
     rows = read_json(output)["rows"]
     assert {r["metric"] for r in rows} == {
         "map_iou",
         "map_iou_ratio",
+        "map_boundary_f",
+        "map_boundary_f_ratio",
         "label_accuracy",
         "label_accuracy_ratio",
     }
