@@ -227,7 +227,17 @@ def _beyond_floor_rows(
         chosen = scored_subset(len(tiles), n, seed=0)
         side = Side(features[chosen], patients(tiles)[chosen])
         found = beyond_floor(_DISTANCES[row.metric], reference, side, floor, seed=0)
-        made.append(replace(row, group=MINUS_REAL, **vars(found)))
+        made.append(
+            replace(
+                row,
+                group=MINUS_REAL,
+                value=found.value,
+                ci_low=found.ci_low,
+                ci_high=found.ci_high,
+                se=found.se,
+                contributions=found.contributions,
+            )
+        )
     return made
 
 

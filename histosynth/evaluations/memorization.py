@@ -154,9 +154,10 @@ def _rows(
         copies = plant(len(cast.made_rows), cast.train, cast.train_rows, seed=seed)
         control = measured.with_copies(space, copies.places, describe(copies.images))
         limit = near_limit(control.heldout)
-        if limit is not None:
-            found = found_copies(control.made.distance, copies, limit=limit)
-            facts.setdefault("planted", {})[encoder] = found
+        if limit is None:  # no tile can stand for the 1 %: then the nearest of them all does
+            limit = float(control.heldout.min())
+        found = found_copies(control.made.distance, copies, limit=limit)
+        facts.setdefault("planted", {})[encoder] = found
         rows += _distance_rows(scored, control, groups, seed=seed, condition=PLANTED, **place)
     return rows
 

@@ -7,6 +7,7 @@ import math
 from histosynth.evaluations.folders import MINUS_REAL, Scores
 from histosynth.external import REAL
 from histosynth.metrics import Interval
+from histosynth.report import privacy
 from histosynth.report.answer import leaders, listed
 from histosynth.report.cells import Cell, Column
 from histosynth.report.figures import fixed
@@ -22,7 +23,7 @@ _VERDICTS = {
 
 
 def sentences(scores: Scores, board: Leaderboard) -> list[tuple[str, str]]:
-    """Pairs of a verdict and the numbers behind it, one a set; then which set leads."""
+    """Pairs of a verdict and the numbers behind it, one a set; which set leads; and who copies."""
     distances = [column for column in board.columns if column.metric == "frechet_distance"]
     told = [_one(scores, board, name, distances) for name in scores.study.conditions]
     if len(told) > 1:
@@ -31,6 +32,8 @@ def sentences(scores: Scores, board: Leaderboard) -> list[tuple[str, str]]:
             for column in distances
         ]
         told.append(("Which is best?", " ".join(words)))
+    if copies := privacy.sentence(board, unseen="real images that it never saw"):
+        told.append(("Do they copy?", copies))
     return told
 
 

@@ -68,7 +68,7 @@ def render_folders(
         for item in pages.trouble_list(results, board)
         if not item["name"].startswith("every score")  # the page's first lines say it
     ]
-    answer, caution = sentences(scores, board), warnings(scores, folders)
+    answer, caution = sentences(scores, board), warnings(scores, folders, board)
     for head, text in [*caution, *answer]:
         say(f"{head} {text.replace('`', '')}")
     used = set(scores.rows["metric"])
@@ -107,7 +107,7 @@ def main_columns(scores: Scores) -> list[Column]:
     for i, encoder in enumerate(scores.study.evaluation.encoders):
         names = ["frechet_distance", "kernel_distance"] + ["precision", "recall"] * (i == 0)
         columns += [Column("fidelity", name, encoder) for name in names]
-    return columns
+    return columns + (leaderboard.privacy_columns(scores.study) if TRAIN in scores.sets else [])
 
 
 def _results(scores: Scores) -> Results:
@@ -137,7 +137,9 @@ def split_unit(scores: Scores) -> str:
     return str(scores.reference.tiles.provenance[SPLIT_UNIT])
 
 
-def warnings(scores: Scores, folders: Mapping[str, External]) -> list[tuple[str, str]]:
+def warnings(
+    scores: Scores, folders: Mapping[str, External], board: leaderboard.Leaderboard
+) -> list[tuple[str, str]]:
     """What can make every score misleading: (in bold, the rest)."""
     found = []
     for name, tiles in scores.sets.items():
@@ -153,6 +155,12 @@ def warnings(scores: Scores, folders: Mapping[str, External]) -> list[tuple[str,
                 "generated could come: take them out and score again."
             )
             found.append((f"{count} images of {name} are real images themselves.", rest))
+    for name in privacy.flagged(board):
+        rest = (
+            "Copies look like good images to every other score: look at the pairs under Privacy "
+            "before any of them."
+        )
+        found.append((f"{name} lies nearer to the training images than real images do.", rest))
     codecs = {other.codec for other in folders.values()}
     if len(codecs) > 1:
         told = ", ".join(f"{name} {other.codec}" for name, other in folders.items())

@@ -7,7 +7,7 @@ from typing import Any
 
 from histosynth.errors import InputError
 from histosynth.report import tables
-from histosynth.report.cells import PLANTED, Column, fill
+from histosynth.report.cells import PLANTED, Cell, Column, fill
 from histosynth.report.collect import Results
 from histosynth.report.leaderboard import Leaderboard
 from histosynth.report.pictures import Picture, tile_uri
@@ -54,27 +54,37 @@ class Favourite:
     train: float
 
 
-def sentence(board: Leaderboard) -> str:
-    """Which conditions are flagged; condition names stand in backticks."""
+def _cells(board: Leaderboard) -> list[tuple[str, Cell]]:
+    """The leaderboard's scores of privacy, with whose they are."""
     columns = [c for c in board.columns if c.group == "memorization"]
-    cells = [
+    return [
         (line.name, line.cells[board.columns.index(column)])
         for line in board.lines
         if line.kind != "reference"
         for column in columns
     ]
-    if not any(cell.status == "ok" for _, cell in cells):
+
+
+def flagged(board: Leaderboard) -> list[str]:
+    """Conditions that lie nearer to training tiles than new tissue does, by any of its scores."""
+    return list(dict.fromkeys(name for name, cell in _cells(board) if cell.flag))
+
+
+def sentence(board: Leaderboard, *, unseen: str = "real tissue of other patients") -> str:
+    """Which conditions are flagged; condition names stand in backticks.
+
+    Parameters
+    ----------
+    unseen : what the distances to training images are held against
+    """
+    if not any(cell.status == "ok" for _, cell in _cells(board)):
         return ""
-    flagged = list(dict.fromkeys(name for name, cell in cells if cell.flag))
-    if not flagged:
-        return (
-            "No set of images lies clearly nearer to its training tiles than real tissue of other "
-            "patients does."
-        )
-    names = ", ".join(f"`{name}`" for name in flagged)
+    if not (found := flagged(board)):
+        return f"No set of images lies clearly nearer to its training tiles than {unseen}."
+    names = ", ".join(f"`{name}`" for name in found)
     return (
-        f"Nearer to training tiles than real tissue of other patients, beyond doubt: {names}. Look "
-        "at the pairs under Privacy: it may be copies, or images too plain to be anybody’s."
+        f"Nearer to training tiles than {unseen}, beyond doubt: {names}. Look at the pairs under "
+        "Privacy: it may be copies, or images too plain to be anybody’s."
     )
 
 
