@@ -17,7 +17,8 @@ _FOCUS_MPP = 2.0  # the finest detail looked at; noise and compression lie below
 _COARSE = 4  # coarse detail over fine: 8 um, the size of a nucleus
 _SHARP = 0.15  # fine over coarse detail
 _NOISE = 0.5  # grey levels of fine detail that noise and compression make up
-_VISIBLE = 3.0  # grey levels of coarse detail: with less, a tile is too flat to judge
+_VISIBLE = 3.0  # grey levels of coarse detail; tissue in focus has more than 15
+_CLEAR = 205  # mean of a tile's darkest channel: flat and darker is no glass, fat or lumen
 _SMALLEST_SIDE = 24  # pixels of _FOCUS_MPP: a smaller tile shows too few structures to judge
 
 
@@ -45,7 +46,8 @@ def image_fault(image: np.ndarray, *, mpp: float, reject: Sequence[str]) -> str:
     """Whether a tile is out of focus.
 
     The rule abstains, and returns "", where the resolution is unknown or coarser than 2 um a
-    pixel, where the tile is smaller than 48 um, and where it is flat, as in fat or in a lumen.
+    pixel, where the tile is smaller than 48 um, and where it is flat and bright, as in fat or in a
+    lumen. Flat and coloured is out of focus: tissue far off, or ink that lies on the glass.
 
     Parameters
     ----------
@@ -77,7 +79,8 @@ def focus_score(image: np.ndarray, *, mpp: float) -> float:
 
     Returns
     -------
-    float, NaN where nothing can be said (see `image_fault`)
+    float, 0 where a coloured tile has no detail at all, NaN where nothing can be said (see
+    `image_fault`)
     """
     grey = Image.fromarray(image).convert("L")
     if not 0 < mpp <= _FOCUS_MPP:
@@ -92,7 +95,7 @@ def focus_score(image: np.ndarray, *, mpp: float) -> float:
     fours = _neighbour_means(pairs, 2)
     fine, coarse = _roughness(pairs, step=1), _roughness(fours, step=_COARSE)
     if coarse < _VISIBLE:
-        return np.nan
+        return 0.0 if image.mean(axis=(0, 1)).min() < _CLEAR else np.nan
     return float(np.sqrt(max(fine**2 - _NOISE**2, 0)) / coarse)
 
 

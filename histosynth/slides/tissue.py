@@ -99,13 +99,14 @@ def _densities(
         grey[rows] = chroma[rows] <= _SATURATION * densest
         # Eosin and red cells absorb green most and red least; haematoxylin red and green alike,
         # blue less. Neither lets hardly any red through at this scale, where nuclei and what is
-        # between them mix.
+        # between them mix. Blood has the colour of red ink, but is never as dense.
         opaque = r > 1.8
-        blue_or_green = (r > 1.1 * g) & (r > 0.8)
-        pale_green = (g < 0.85 * np.minimum(r, b)) & (densest > 0.4)
-        red = (b > 0.75 * g) & (r < 0.4 * g) & (g > 1.0)
+        blue = ((r > 1.1 * g) & (r > 0.8)) | ((r > 1.4 * g) & (r > 0.3))
+        green = (g < 0.85 * np.minimum(r, b)) & (densest > 0.4)
+        yellow = (b > 1.6 * g) & (b > 0.4)
+        red = (b > 0.7 * g) & (r < 0.4 * g) & (g > 1.6)
         black = (faintest > 1.0) & (chroma[rows] < 0.25 * densest)
-        ink[rows] = opaque | blue_or_green | pale_green | red | black
+        ink[rows] = opaque | blue | green | yellow | red | black
     return chroma, grey, ink
 
 
@@ -142,11 +143,11 @@ def _dark_field(smooth: np.ndarray, border: np.ndarray, *, mpp: float) -> str:
     lit = grey[~border]
     bright = float(np.percentile(lit, 95)) if lit.size else 0.0
     if bright < _DARK_FIELD:
-        return f"95 % are below {bright:.0f}"
+        return f"95 % of it darker than {bright:.0f} of 255"
     # Beside a field that was not scanned begins the glass; a dark field fades into its tissue.
     beside = _dilate(border, _pixels(2 * _RIM_UM, mpp)) & ~border
     if border.mean() > 0.5 and (faded := float(np.median(grey[beside]))) < _DARK_FIELD:
-        return f"{border.mean():.0%} are black and fade into grey {faded:.0f}"
+        return f"{border.mean():.0%} of it black, fading into {faded:.0f} of 255"
     return ""
 
 
