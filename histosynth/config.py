@@ -30,7 +30,8 @@ from histosynth.settings_base import Name, Settings
 
 # Reference rows of every report; those of the first two are made of real test tiles.
 REFERENCE_SETS = ("jpeg90", "noise")
-RESERVED_CONDITIONS = ("real", "autoencoder", *REFERENCE_SETS, "planted_copies")
+OTHER_SITE = "other_site"  # real tiles of one site against those of the others
+RESERVED_CONDITIONS = ("real", "autoencoder", *REFERENCE_SETS, OTHER_SITE, "planted_copies")
 
 
 class Study(Settings):

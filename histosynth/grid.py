@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from histosynth.conditions.spec import ConditionSpec
-from histosynth.config import REFERENCE_SETS, Study
+from histosynth.config import OTHER_SITE, REFERENCE_SETS, Study
 from histosynth.files import atomic_file
 from histosynth.preflight import check_study
 from histosynth.settings import Condition
@@ -22,7 +22,7 @@ GROUPS = ("fidelity", "adherence", "utility", "memorization")
 STAGE_VERSIONS = {
     "phantom": 1,
     "cohort": 2,
-    "tile": 2,
+    "tile": 3,
     "split": 2,
     "duplicates": 1,
     "embed": 1,
@@ -33,11 +33,11 @@ STAGE_VERSIONS = {
     "condition_table": 1,
     "train": 1,
     "sample": 2,
-    "external": 2,
+    "external": 3,
     "roundtrip": 2,
     "reference": 1,
     "judge": 1,
-    "fidelity": 1,
+    "fidelity": 2,
     "adherence": 2,
     "utility": 1,
     "memorization": 1,
@@ -136,7 +136,7 @@ class Grid:
             if group != "utility" and self.trained:
                 yield Cell("autoencoder", first, group)
             if group == "fidelity":
-                for name in REFERENCE_SETS:
+                for name in (*REFERENCE_SETS, OTHER_SITE):
                     yield Cell(name, first, group)
         for name in self.study.conditions:
             for seed in self.study.seeds if name in self.trained else [first]:
@@ -152,13 +152,19 @@ class Grid:
 
     def tileset(self, condition: str, seed: int | str) -> str:
         """The set that a condition is scored on, below `tilesets/`."""
-        return "real/train" if condition == "real" else f"synthetic/{condition}/seed{seed}"
+        if condition in ("real", OTHER_SITE):
+            return "real/train"
+        return f"synthetic/{condition}/seed{seed}"
 
     def needs_clusters(self, condition: str) -> bool:
         """Whether it is trained with them; a balanced study chooses its train tiles by them."""
         if self.study.clusters is not None and self.study.clusters.balance is not None:
             return True
         return "clusters" in ConditionSpec.of(self.study, condition).needs
+
+    def by_cluster(self, condition: str) -> bool:
+        """Whether its tiles are scored cluster by cluster."""
+        return self.study.clusters is not None and condition != OTHER_SITE
 
     def shows_target(self, condition: str) -> bool:
         """Whether its crops are pixels of the very tile to be made."""

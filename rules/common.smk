@@ -29,6 +29,15 @@ def feature_pairs(wildcards):
     ]
 
 
+def fidelity_clusters(wildcards):
+    """The clusters and the scored set's features by the encoder that clusters, where there are."""
+    if not GRID.by_cluster(wildcards.condition):
+        return []
+    scored = GRID.tileset(wildcards.condition, wildcards.seed)
+    features = f"{RESULTS}/features/{scored}/{STUDY.clusters.encoder}.npy"
+    return [f"{RESULTS}/{GRID.cluster_folder}", features]
+
+
 def neighbour_features(wildcards):
     """Features of training tiles, test tiles and the scored set, encoder by encoder."""
     sets = ["real/train", "real/test"]

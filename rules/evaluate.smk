@@ -32,6 +32,7 @@ rule fidelity:
         real="<results>/tilesets/real/test",
         synthetic=scored_set,
         features=feature_pairs,
+        clusters=fidelity_clusters,
     output:
         rows="<results>/metrics/{condition}/seed{seed}/fidelity.json",
     log:
@@ -49,13 +50,14 @@ rule fidelity:
             f"{name}={input.features[2 * i]},{input.features[2 * i + 1]}"
             for i, name in enumerate(STUDY.evaluation.encoders)
         ],
+        clusters=lambda wildcards, input: (f"--clusters {input.clusters}" if input.clusters else ""),
     message:
         "Scoring fidelity of {wildcards.condition}, seed {wildcards.seed}"
     shell:
         "python scripts/fidelity.py --config {params.config} --threads {threads}"
         " --condition {wildcards.condition} --seed {wildcards.seed} --real {input.real}"
-        " --synthetic {input.synthetic} --features {params.features} --output {output.rows}"
-        " 2>&1 | tee {log}"
+        " --synthetic {input.synthetic} --features {params.features} {params.clusters}"
+        " --output {output.rows} 2>&1 | tee {log}"
 
 
 rule adherence:

@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 
 from histosynth.scripting import evaluation_arguments, parser, run
@@ -25,32 +26,30 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="ENCODER=REAL.npy,SYNTHETIC.npy",
         help="features of both sets, one pair an encoder",
     )
+    made.add_argument(
+        "--clusters", nargs=2, metavar=("FOLDER", "SYNTHETIC.npy"), help="score by cluster too"
+    )
     return evaluation_arguments(made)
 
 
 def main(args: argparse.Namespace) -> None:
-    from histosynth.config import Study
+    from histosynth.config import OTHER_SITE, Study
     from histosynth.evaluations.fidelity import FIDELITY_METRICS, fidelity_of_files
     from histosynth.evaluations.rows import Scored, set_name, software, write_rows
+    from histosynth.evaluations.sites import other_site_of_files
 
     started = time.monotonic()
     study = Study.load(args.config)
     scored = Scored(study.study, args.condition, args.seed, set_name(args.synthetic), "fidelity")
+    score = partial(fidelity_of_files, clusters=args.clusters)
+    if args.condition == OTHER_SITE:
+        score = partial(other_site_of_files)
+    score = partial(score, scored, args.real, args.synthetic, study=study)
     rows = []
     for pair in args.features:
         encoder, _, files = pair.partition("=")
-        rows += scored.guarded(
-            FIDELITY_METRICS,
-            lambda encoder=encoder, files=files: fidelity_of_files(
-                scored,
-                args.real,
-                args.synthetic,
-                encoder=encoder,
-                features=tuple(files.split(",")),
-                study=study,
-            ),
-            encoder=encoder,
-        )
+        compute = partial(score, encoder=encoder, features=tuple(files.split(",")))
+        rows += scored.guarded(FIDELITY_METRICS, compute, encoder=encoder)
     seconds = time.monotonic() - started
     write_rows(args.output, rows, seconds=seconds, versions=software(), protocols=scored.protocols)
 

@@ -229,9 +229,9 @@ def test_a_changed_score_setting_and_a_stale_file_are_both_seen(run):
     finally:
         os.utime(features, (before.st_atime, before.st_mtime))
     assert jobs["embed"] >= 1 and jobs["cluster"] == 1  # made anew from the stale features
-    assert jobs["fidelity"] == 8 and "judge" not in jobs
+    assert jobs["fidelity"] == 9 and "judge" not in jobs
     study_alone = planned(run, "more_neighbours.yaml")
-    assert study_alone == {"fidelity": 8, "summary": 1, "report": 1}
+    assert study_alone == {"fidelity": 9, "summary": 1, "report": 1}
 
 
 def test_snakemake_report_archives_the_page_and_the_scores(run):

@@ -222,7 +222,7 @@ def _troubles(results):
 
 def protocols(real: TileSet) -> list[dict]:
     return [
-        fidelity_protocol(real, encoder={"model": "m"}, n_real=9, n_synthetic=9),
+        fidelity_protocol(real, encoder={"model": "m"}, width=4, n_real=9, n_synthetic=9),
         adherence_protocol(real, judge="j"),
         utility_protocol(real, real, training={}, seeds=[0], mixed_ratio=1.0, n_synthetic=9),
     ]

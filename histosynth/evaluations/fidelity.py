@@ -5,6 +5,7 @@ seeded subset of that many, so that every condition, `real` (real train tiles: o
 `autoencoder` (test tiles through the autoencoder) are compared at one n.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from histosynth.evaluations.embedded import features_of
 from histosynth.evaluations.protocol import check_comparable, fidelity_protocol
 from histosynth.evaluations.rows import MetricRow, Scored
 from histosynth.evaluations.sides import Sides
-from histosynth.metrics import kernel_distance
+from histosynth.evaluations.subsets import Clustered, clustered, groupings, subset_rows
 from histosynth.tilesets import TileSet
 
 if TYPE_CHECKING:
@@ -44,8 +45,13 @@ def fidelity_of_files(
     encoder: str,
     features: tuple[str, ...],
     study: "Study",
+    clusters: tuple[str | Path, str | Path] | None = None,
 ) -> list[MetricRow]:
     """`fidelity_rows` of two tile sets on disk and their features, real ones first.
+
+    Parameters
+    ----------
+    clusters : the clusters' folder, and the set's features by the encoder that clusters
 
     Raises
     ------
@@ -67,6 +73,7 @@ def fidelity_of_files(
         settings=study.evaluation,
         n=study.sampling.n,
         label_names=study.label_names,
+        clusters=clustered(sets[0], sets[1], *clusters) if clusters else None,
     )
 
 
@@ -82,8 +89,9 @@ def fidelity_rows(
     settings: "Evaluation",
     n: int,
     label_names: list[str],
+    clusters: Clustered | None = None,
 ) -> list[MetricRow]:
-    """Score one set in one encoder.
+    """Score one set in one encoder: as a whole and by subset.
 
     Parameters
     ----------
@@ -92,7 +100,8 @@ def fidelity_rows(
     real_features, synthetic_features : (tiles, d), row i of the set's table
     encoder_fingerprint : what makes the features comparable with other studies'
     n : score at most this many tiles of the set
-    label_names : labels to score one by one, by the kernel distance, which needs the fewest tiles
+    label_names : labels to score one by one
+    clusters : the cluster of every tile, where the study clusters
 
     Raises
     ------
@@ -119,10 +128,32 @@ def fidelity_rows(
     remark = f"the set has {len(chosen)} tiles, the study samples {n}" if len(chosen) < n else ""
 
     def protocol(**counts: Any) -> dict[str, Any]:
-        return fidelity_protocol(real, encoder=encoder_fingerprint, **counts)
+        width = real_features.shape[1]
+        return fidelity_protocol(real, encoder=encoder_fingerprint, width=width, **counts)
 
-    counts: dict[str, Any] = {"n_real": len(real), "n_synthetic": len(chosen)}
-    plain, neighbours = protocol(**counts), protocol(**counts, k=settings.neighbours)
+    rows = whole_rows(scored, sides, encoder=encoder, protocol=protocol, remark=remark)
+    kinds = groupings(real, synthetic, label_names=label_names, clusters=clusters)
+    kinds = [kind.taking(chosen) for kind in kinds]
+    return rows + subset_rows(scored, sides, kinds, encoder=encoder, protocol=protocol)
+
+
+def whole_rows(
+    scored: Scored,
+    sides: Sides,
+    *,
+    encoder: str,
+    protocol: Callable[..., dict[str, Any]],
+    remark: str = "",
+) -> list[MetricRow]:
+    """Every score of two sets as wholes.
+
+    Parameters
+    ----------
+    protocol : makes a protocol from `n_real`, `n_synthetic` and, where neighbours count, `k`
+    remark : what to say of every number
+    """
+    counts: dict[str, Any] = {"n_real": len(sides.real), "n_synthetic": len(sides.synthetic)}
+    plain, neighbours = protocol(**counts), protocol(**counts, k=sides.settings.neighbours)
     intervals = sides.distances()
     rows = [
         scored.row(m, intervals[m], protocol=plain, encoder=encoder, reason=remark, **counts)
@@ -133,44 +164,6 @@ def fidelity_rows(
         scored.row(m, intervals[m], protocol=neighbours, encoder=encoder, reason=remark, **counts)
         for m in NEIGHBOUR_SCORES
     ]
-    # Unbiased at every n, so labels of different frequency are still one protocol.
-    subsets = protocol(n_real=None, n_synthetic=None)
-    rows += _label_rows(scored, real, synthetic, chosen, sides, label_names, encoder, subsets)
-    return rows
-
-
-def _label_rows(
-    scored: Scored,
-    real: TileSet,
-    synthetic: TileSet,
-    chosen: np.ndarray,
-    sides: Sides,
-    label_names: list[str],
-    encoder: str,
-    protocol: dict[str, Any],
-) -> list[MetricRow]:
-    """The kernel distance between tiles of one label; the synthetic label is the requested one."""
-    least = sides.settings.min_tiles
-    real_labels = real.table["label"].to_numpy()
-    labels = synthetic.table["label"].to_numpy()[chosen]
-    rows = []
-    for name in label_names:
-        place: dict[str, Any] = {"encoder": encoder, "subset": f"label={name}"}
-        of_real, of_synthetic = real_labels == name, labels == name
-        n_real, n_synthetic = int(of_real.sum()), int(of_synthetic.sum())
-        if not any(isinstance(label, str) for label in labels):
-            reason = "the set has no labels: the condition does not request any"
-            rows.append(scored.absent("kernel_distance", reason, **place))
-        elif min(n_real, n_synthetic) < least:
-            reason = (
-                f"{n_real} real and {n_synthetic} synthetic tiles have this label; "
-                f"evaluation.min_tiles is {least}"
-            )
-            rows.append(scored.absent("kernel_distance", reason, **place))
-        else:
-            interval = sides.subset(of_real, of_synthetic).jackknife(kernel_distance)
-            place |= {"n_real": n_real, "n_synthetic": n_synthetic}
-            rows.append(scored.row("kernel_distance", interval, protocol=protocol, **place))
     return rows
 
 

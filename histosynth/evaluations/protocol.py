@@ -49,9 +49,11 @@ def fidelity_protocol(
     real: TileSet,
     *,
     encoder: dict[str, Any],
-    n_real: int,
+    width: int,
+    n_real: int | None,
     n_synthetic: int | None,
     k: int | None = None,
+    subset: str | None = None,
 ) -> dict[str, Any]:
     """Of distances and neighbour scores.
 
@@ -59,18 +61,23 @@ def fidelity_protocol(
     ----------
     real : the real test tiles
     encoder : the encoder's fingerprint (weights, transform, resize, dtype)
-    n_synthetic : None where the score does not depend on it
+    width : its number of features d
+    n_real, n_synthetic : None where the score does not depend on them
     k : neighbours, where they count
+    subset : how tiles are sorted into subsets, for the scores of one
     """
-    return {
+    told = {
         "group": "fidelity",
         "version": FIDELITY_VERSION,
         **_pixels(real),
         "encoder": short_hash(encoder),
+        "transform": encoder.get("transform"),
+        "features": width,
         "n_real": n_real,
         "n_synthetic": n_synthetic,
         "k": k,
     }
+    return told if subset is None else told | {"subset": subset}
 
 
 def adherence_protocol(real: TileSet, *, judge: str) -> dict[str, Any]:

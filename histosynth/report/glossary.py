@@ -208,6 +208,12 @@ TERMS = (
         "in them: the far end of every scale.",
     ),
     (
+        "Other site (reference)",
+        "Real test tiles of the site with most of them, against real training tiles of all other "
+        "sites: what another hospital does to a score, with no generator in between. Its reference "
+        "is a part of the usual one, so its numbers carry a letter; read them beside the real row.",
+    ),
+    (
         "Shuffled (reference)",
         "The condition's own images against requests dealt out at random: the score of ignoring "
         "the request.",

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from histosynth.config import REFERENCE_SETS
+from histosynth.config import OTHER_SITE, REFERENCE_SETS
 from histosynth.config import Study
 from histosynth.grid import Grid
 from histosynth.report.cells import Cell, Column, fill
@@ -109,11 +109,18 @@ def reference_names(results: Results) -> list[str]:
     found = set(results.rows["condition"])
     if Grid(results.study).trained:
         names = [*REFERENCES, *REFERENCE_SETS]
+        names += [OTHER_SITE] if _has_other_site(results) else []
     else:  # scores of folders, which promise fewer
         names = ["real", *(name for name in REFERENCE_SETS if name in found)]
     return names + [
         f"{c.name}~shuffled" for c in results.conditions if f"{c.name}~shuffled" in found
     ]
+
+
+def _has_other_site(results: Results) -> bool:
+    """False where the cohort has one site only, or names none: there is nothing to say then."""
+    rows = results.rows[results.rows["condition"] == OTHER_SITE]
+    return rows.empty or bool((rows["status"] != "not_applicable").any())
 
 
 def reference_words(name: str, *, unit: str = "patient") -> str:
@@ -124,6 +131,7 @@ def reference_words(name: str, *, unit: str = "patient") -> str:
         "real": f"real training tiles of other {unit}s",
         "autoencoder": "real test tiles through the autoencoder and back",
         "jpeg90": "real test tiles through JPEG (quality 90) and back",
+        OTHER_SITE: "real test tiles of the largest site against real tiles of the others",
         "noise": "noise with the mean and spread of the real tiles’ colours",
     }[name]
 
