@@ -39,8 +39,9 @@ STAGE_VERSIONS = {
     "judge": 1,
     "fidelity": 2,
     "adherence": 2,
-    "utility": 1,
+    "utility": 2,
     "memorization": 1,
+    "comparison": 1,
     "report": 2,
 }
 
@@ -72,6 +73,7 @@ STAGE_SETTINGS = {
         "sampling.n",
         "classes",
     ],
+    "comparison": [],
     "report": [],
 }
 

@@ -26,8 +26,34 @@ rule summary:
         " --output {output.parquet} 2>&1 | tee {log}"
 
 
+rule comparison:
+    input:
+        rows=[
+            f"{RESULTS}/metrics/{cell.condition}/seed{cell.seed}/{cell.group}.json"
+            for cell in GRID.cells()
+        ],
+    output:
+        pairs="<results>/comparison.json",
+    log:
+        "<logs>/comparison.log",
+    conda:
+        "../envs/histosynth.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        config=CONFIG,
+        settings=GRID.settings("comparison"),
+    message:
+        "Comparing every pair of conditions"
+    shell:
+        "python scripts/comparison.py --config {params.config} --metrics {input.rows}"
+        " --output {output.pairs} 2>&1 | tee {log}"
+
+
 rule report:
     input:
+        comparison="<results>/comparison.json",
         summary="<results>/summary.parquet",
         duplicates="<results>/tilesets/real/duplicates.json",
     output:

@@ -245,7 +245,7 @@ def write_rows(
     """
     rows = list(rows)
     content: dict[str, Any] = {
-        "rows": [{k: _json_number(getattr(row, k)) for k in ROW_COLUMNS} for row in rows],
+        "rows": [{k: json_number(getattr(row, k)) for k in ROW_COLUMNS} for row in rows],
         "seconds": round(seconds, 3),
         "versions": dict(versions),
         "protocols": dict(protocols),
@@ -267,5 +267,6 @@ def _parts(estimate: Estimate | float) -> dict[str, Any]:
     return {name: float(getattr(estimate, name)) for name in names}
 
 
-def _json_number(value: Any) -> Any:
+def json_number(value: Any) -> Any:
+    """The value, or None for a number that JSON does not know."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

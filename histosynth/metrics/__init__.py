@@ -22,6 +22,7 @@ from histosynth.metrics.memorization import (
     nearest_train_auc,
 )
 from histosynth.metrics.neighbours import prdc
+from histosynth.metrics.paired import Difference, holm, paired_difference
 from histosynth.metrics.segmentation import (
     confusion_matrix,
     iou_from_confusion,
@@ -33,6 +34,7 @@ from histosynth.metrics.uncertainty import Interval, cluster_bootstrap, jackknif
 
 __all__ = [
     "Contributions",
+    "Difference",
     "FeatureStatistics",
     "Interval",
     "authenticity",
@@ -43,6 +45,7 @@ __all__ = [
     "confusion_matrix",
     "copying_z",
     "frechet_distance",
+    "holm",
     "heldout_quantile",
     "iou_from_confusion",
     "jackknife_interval",
@@ -52,6 +55,7 @@ __all__ = [
     "memorized_share",
     "nearest_distances",
     "nearest_train_auc",
+    "paired_difference",
     "prdc",
     "sum_by_group",
     "tile_confusions",

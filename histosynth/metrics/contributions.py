@@ -98,28 +98,36 @@ def weighted_sum(terms: Sequence[tuple[float, Contributions]]) -> Contributions:
     return Contributions(reference, requested, tuple(own))
 
 
-def deletion_parts(value: np.ndarray, without: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Signed parts of the delete-m_j jackknife variance of Busing, Meijer & van der Leeden (1999).
+def deletion_parts(value: np.ndarray, without: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Signed parts of a delete-a-group jackknife variance, for groups of unequal size.
 
-    With h_j = n / m_j, estimate T, and T_j that without group j, the pseudo-values are
-    P_j = h_j T - (h_j - 1) T_j with mean P = g T - sum_j (1 - m_j / n) T_j, and the variance is
-    mean_j (P_j - P)^2 / (h_j - 1). A bias of order 1/n cancels in the pseudo-values, so it does
-    not pass for spread.
+    With estimate T, T_j without group j, and that group's share s_j of the rows,
+
+        d_j = (1 - s_j) (T - T_j),    e_j = c (d_j - s_j sum_k d_k),
+        c^2 = sum_j s_j^2 / sum_j s_j^2 (1 - 2 s_j + sum_k s_k^2)
+
+    For a mean, e_j = c s_j (mean of group j - mean), so a group counts by its size, as it does in
+    the mean itself. (The delete-m_j jackknife of Busing, Meijer & van der Leeden 1999 gives large
+    groups less: right for independent rows, too sure where the rows of a patient are alike.)
+    c makes the variance unbiased where groups differ; it is g / (g - 1) for g equal groups, which
+    is the usual jackknife. A bias of order 1/n cancels in the bracket, so it does not pass for
+    spread.
 
     Parameters
     ----------
     value : (scores,) T
     without : (groups, scores) T_j
-    sizes : (groups,) m_j, the rows in each group
+    shares : (groups,) s_j, which add up to 1
 
     Returns
     -------
     (groups, scores), whose sum of squares over the groups is the variance.
     """
-    h = (sizes.sum() / sizes)[:, None]
-    pseudo_values = h * value - (h - 1) * without
-    centre = len(sizes) * value - ((1 - 1 / h) * without).sum(axis=0)
-    return (pseudo_values - centre) / np.sqrt(len(sizes) * (h - 1))
+    s = shares[:, None]
+    d = (1 - s) * (value - without)
+    squares = np.square(s)
+    c = np.sqrt(squares.sum() / (squares * (1 - 2 * s + squares.sum())).sum())
+    return c * (d - s * d.sum(axis=0))
 
 
 def t_interval(

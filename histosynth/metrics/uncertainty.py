@@ -22,7 +22,6 @@ from histosynth.metrics.contributions import (
     Interval,
     deletion_parts,
     t_interval,
-    weighted_sum,
 )
 from histosynth.metrics.inputs import as_feature_pair
 
@@ -43,12 +42,13 @@ def jackknife_interval(
 ) -> Interval | dict[str, Interval]:
     """Delete-a-group jackknife interval of a score of two feature sets.
 
-    One group is left out at a time, first of the real set, then of the synthetic set, which gives
-    each group's part in the error of either side (`deletion_parts`). A patient who stands on both
-    sides, as where conditions are taken from the very patients of the real set, has one part: the
-    sum of the two with their signs, so what it does to both sides alike cancels. The variance is
-    the sum of the squared parts; the interval is the score plus and minus Student's t times its
-    root, with Welch-Satterthwaite degrees of freedom where the sides have different patients.
+    One group is left out at a time, which gives its part in the score's error (`deletion_parts`);
+    the variance is the sum of the squared parts. Where both sets come from the same patients, as
+    where conditions are taken from the very patients of the real set, a patient is left out of
+    both at once, and what it does to both alike cancels. Else the groups of the real set come
+    first, those of the synthetic set after, and the two variances add. The interval is the score
+    plus and minus Student's t times the standard error, with Welch-Satterthwaite degrees of
+    freedom.
 
     **What it covers.** Which patients happened to be in the real set, and which images this one
     trained generator happened to sample; it is an interval for the score's expectation *at these
@@ -70,7 +70,7 @@ def jackknife_interval(
         blocks of equal size, right for independent samples.
     max_groups
         More groups than this are merged into this many of nearly equal size, which bounds the
-        cost at 2 * max_groups + 1 evaluations.
+        cost at 2 * max_groups + 1 evaluations (max_groups + 1 of shared patients).
     confidence
         Nominal coverage.
     bounds
@@ -118,31 +118,44 @@ def jackknife_interval(
         return [scores[name] for name in estimate]
 
     value = np.array(list(estimate.values()))
-    left_out: list[tuple[np.ndarray, np.ndarray]] = []
-    for names, score_without in (
-        (real_names, lambda keep: evaluate_part(real[keep], synthetic)),
-        (synthetic_names, lambda keep: evaluate_part(real, synthetic[keep])),
-    ):
-        groups, sizes = np.unique(names, return_counts=True)
-        if len(groups) < 2:
+    sides = (real_names, synthetic_names)
+    shared = synthetic_groups is not None and bool(np.isin(synthetic_names, real_names).any())
+    parts: list[dict[str, np.ndarray]] = []
+    for left_out in [sides] if shared else [(real_names, None), (None, synthetic_names)]:
+        shares = _shares([names for names in left_out if names is not None])
+        if len(shares) < 2:
             alone = {name: Interval(float(v)) for name, v in estimate.items()}
             return alone.get("", alone)
-        without = np.array([score_without(names != group) for group in groups])
-        left_out.append((groups, deletion_parts(value, without, sizes)))
+        without = np.array(
+            [
+                evaluate_part(_without(real, left_out[0], j), _without(synthetic, left_out[1], j))
+                for j in shares
+            ]
+        )
+        found = deletion_parts(value, without, np.array(list(shares.values())))
+        parts.append(dict(zip(shares, found, strict=True)))
     intervals = {}
     for i, name in enumerate(estimate):
-        of_real, of_synthetic = (
-            dict(zip(groups.tolist(), parts[:, i].tolist(), strict=True))
-            for groups, parts in left_out
-        )
+        named = [{group: float(of[i]) for group, of in side.items()} for side in parts]
         if synthetic_groups is None:
-            parts = Contributions(of_real, {}, (tuple(of_synthetic.values()),))
+            error = Contributions(named[0], own=(tuple(named[1].values()),))
         else:
-            parts = weighted_sum(
-                [(1.0, Contributions(of_real)), (1.0, Contributions({}, of_synthetic))]
-            )
-        intervals[name] = t_interval(value[i], parts, confidence=confidence, bounds=bounds)
+            error = Contributions(named[0], {} if shared else named[1])
+        intervals[name] = t_interval(value[i], error, confidence=confidence, bounds=bounds)
     return intervals.get("", intervals)  # a single score came without a name
+
+
+def _shares(sides: list[np.ndarray]) -> dict[str, float]:
+    """Each group's share of the rows; the mean over the sides it can stand on."""
+    shares: dict[str, float] = {}
+    for names in sides:
+        for group, count in zip(*np.unique(names, return_counts=True), strict=True):
+            shares[group] = shares.get(group, 0.0) + count / len(names) / len(sides)
+    return shares
+
+
+def _without(rows: np.ndarray, names: np.ndarray | None, group: str) -> np.ndarray:
+    return rows if names is None else rows[names != group]
 
 
 def cluster_bootstrap(
@@ -219,12 +232,12 @@ def _left_out(
     value: float, statistic: Callable[[np.ndarray], float], names: np.ndarray
 ) -> Contributions | None:
     """Each group's part in the error of a score; None where it is undefined without one."""
-    found, sizes = np.unique(names, return_counts=True)
-    without = np.array([[statistic(np.flatnonzero(names != name))] for name in found], float)
-    parts = deletion_parts(np.array([value]), without, sizes)[:, 0]
+    shares = _shares([names])
+    without = np.array([[statistic(np.flatnonzero(names != name))] for name in shares], float)
+    parts = deletion_parts(np.array([value]), without, np.array(list(shares.values())))[:, 0]
     if not np.isfinite(parts).all():
         return None
-    return Contributions(dict(zip(found.tolist(), parts.tolist(), strict=True)))
+    return Contributions(dict(zip(shares, parts.tolist(), strict=True)))
 
 
 def _merged_groups(

@@ -1,0 +1,219 @@
+"""Which differences are real: every pair of conditions, score by score, paired by patient.
+
+All conditions answer the same table of requests and are judged against the same real tiles, so a
+difference is told apart from chance patient by patient (`histosynth.metrics.paired`). Everything
+needed is in the metrics files: values, and which patients their errors come from. No tile is
+looked at again.
+
+The pairs of one score are one family of tests, corrected by Holm. The downstream scores have a
+second family: every condition against the same network trained on real tiles.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from histosynth.errors import InputError
+from histosynth.evaluations.rows import Status, json_number
+from histosynth.files import read_json, write_json
+from histosynth.metrics import Contributions, Interval, holm, paired_difference
+
+GROUPS = ("fidelity", "adherence", "utility")  # memorization ranks nobody
+REAL = "real"
+LEVEL = 0.05
+NAN = float("nan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One pair of conditions in one score: `first` minus `second`.
+
+    Attributes
+    ----------
+    difference, ci_low, ci_high, se : of the means over seeds; interval for this pair alone
+    p, p_holm : two-sided; corrected for all pairs of this score
+    seed_sd : standard deviation of the difference over training seeds, NaN with one
+    first_seeds, second_seeds : how many training seeds stand behind each
+    pairs : how many pairs the correction is for
+    better : the condition that is better by p_holm < 0.05; empty where chance is not ruled out
+    protocol : that both scores share
+    """
+
+    group: str
+    metric: str
+    encoder: str = ""
+    arm: str = ""
+    first: str
+    second: str
+    difference: float = NAN
+    ci_low: float = NAN
+    ci_high: float = NAN
+    se: float = NAN
+    p: float = NAN
+    p_holm: float = NAN
+    seed_sd: float = NAN
+    first_seeds: int = 1
+    second_seeds: int = 1
+    pairs: int = 0
+    higher_is_better: bool
+    better: str = ""
+    status: Status = "ok"
+    reason: str = ""
+    protocol: str = ""
+
+
+class Score(NamedTuple):
+    """A column of scores over all tiles."""
+
+    group: str
+    metric: str
+    encoder: str
+    arm: str
+
+
+@dataclass
+class Seeds:
+    """One condition's score at every seed; those of the protocol that most of them follow."""
+
+    intervals: dict[int, Interval]
+    protocol: str
+    higher_is_better: bool
+
+
+def compare(files: Iterable[str | Path], conditions: Sequence[str]) -> list[Comparison]:
+    """Compare the conditions by what their metrics files say.
+
+    Parameters
+    ----------
+    files : metrics files of every condition, seed and group, those of `real` among them
+    conditions : what to compare, in the order of the pairs; leave out what is not ranked
+
+    Returns
+    -------
+    One row a pair and score that both conditions have, families together. A pair whose numbers
+    follow different protocols, or whose errors are unknown, is there as not applicable.
+
+    Raises
+    ------
+    InputError
+        A file that is no metrics file.
+    """
+    scores = _read(files)
+    made: list[Comparison] = []
+    for score, found in scores.items():
+        family = [(a, b) for a, b in combinations(conditions, 2) if a in found and b in found]
+        made += _corrected([_pair(score, a, b, found[a], found[b]) for a, b in family])
+        of_real = scores.get(score._replace(arm=REAL), {}).get(REAL)
+        if score.arm not in ("", REAL) and of_real:
+            made += _corrected(
+                [_pair(score, c, REAL, found[c], of_real) for c in conditions if c in found]
+            )
+    return made
+
+
+def write_comparison(path: str | Path, comparisons: Iterable[Comparison]) -> None:
+    """Write the comparisons, atomically; NaN becomes null."""
+    rows = [{k: json_number(v) for k, v in asdict(row).items()} for row in comparisons]
+    write_json(path, {"level": LEVEL, "comparisons": rows})
+
+
+def read_comparison(path: str | Path) -> list[Comparison]:
+    """What `write_comparison` wrote.
+
+    Raises
+    ------
+    InputError
+        Not such a file.
+    """
+    try:
+        rows: list[dict[str, Any]] = read_json(path)["comparisons"]
+        return [Comparison(**(r | {k: NAN for k in r if r[k] is None})) for r in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: not a file of comparisons ({type(error).__name__}: {error}); delete it and "
+            "make it again with scripts/comparison.py"
+        ) from error
+
+
+def _read(files: Iterable[str | Path]) -> dict[Score, dict[str, Seeds]]:
+    """Score -> condition -> its seeds, of every score over all tiles that has a value."""
+    found: dict[Score, dict[str, list[tuple[int, Interval, str, bool]]]] = {}
+    for path in files:
+        try:
+            content = read_json(path)
+            parts = {
+                (c["condition"], c["metric"], c["encoder"], c["arm"]): c["parts"]
+                for c in content.get("contributions", [])
+            }
+            for row in content["rows"]:
+                if row["status"] != "ok" or row["subset"] != "all" or row["group"] not in GROUPS:
+                    continue
+                score = Score(row["group"], row["metric"], row["encoder"], row["arm"])
+                error = parts.get((row["condition"], *score[1:]))
+                interval = Interval(
+                    row["value"], contributions=error and Contributions.from_json(error)
+                )
+                entry = (row["seed"], interval, row["protocol"], row["higher_is_better"])
+                found.setdefault(score, {}).setdefault(row["condition"], []).append(entry)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{path}: not a metrics file ({type(error).__name__}: {error}); "
+                "delete it and score again"
+            ) from error
+    return {
+        score: {condition: _one_protocol(entries) for condition, entries in of.items()}
+        for score, of in found.items()
+    }
+
+
+def _one_protocol(entries: list[tuple[int, Interval, str, bool]]) -> Seeds:
+    protocol = Counter(entry[2] for entry in entries).most_common(1)[0][0]
+    kept = {seed: interval for seed, interval, of, _ in entries if of == protocol}
+    return Seeds(kept, protocol, entries[0][3])
+
+
+def _pair(score: Score, first: str, second: str, a: Seeds, b: Seeds) -> Comparison:
+    made = Comparison(
+        **score._asdict(),
+        first=first,
+        second=second,
+        first_seeds=len(a.intervals),
+        second_seeds=len(b.intervals),
+        higher_is_better=a.higher_is_better,
+    )
+    if a.protocol != b.protocol:
+        reason = "the two scores follow different protocols"
+        return replace(made, status="not_applicable", reason=reason)
+    found = paired_difference(a.intervals, b.intervals)
+    made = replace(
+        made,
+        protocol=a.protocol,
+        difference=found.value,
+        ci_low=found.ci_low,
+        ci_high=found.ci_high,
+        se=found.se,
+        p=found.p,
+        seed_sd=found.seed_sd,
+    )
+    if np.isnan(found.p):
+        reason = "no error can be estimated: too few patients, or too few tiles without one"
+        return replace(made, status="not_applicable", reason=reason)
+    return made
+
+
+def _corrected(family: list[Comparison]) -> list[Comparison]:
+    """The family with corrected p-values, and who is better by them."""
+    corrected = holm(np.array([row.p for row in family]))
+    pairs = int(np.isfinite(corrected).sum())
+    made = []
+    for row, p in zip(family, corrected.tolist(), strict=True):
+        better = ""
+        if p < LEVEL:
+            better = row.first if (row.difference > 0) == row.higher_is_better else row.second
+        made.append(replace(row, p_holm=p, pairs=pairs, better=better))
+    return made
