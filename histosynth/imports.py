@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from histosynth.errors import InputError
@@ -19,9 +18,10 @@ from histosynth.image_files import (
     modes_of,
     read_headers,
 )
+from histosynth.resizing import RESIZE_FILTER, resize
 from histosynth.slides.annotations import class_fractions, downsample_classes, read_mask
 from histosynth.slides.cohorts import read_table
-from histosynth.slides.readers import RESIZE_FILTER, read_image
+from histosynth.slides.readers import read_image
 from histosynth.slides.tiling import class_entropy
 from histosynth.tilesets import UNLABELLED, TileSet, TileSetWriter
 
@@ -35,6 +35,7 @@ def import_images(
     labels: str | Path | None = None,
     masks: str | Path | None = None,
     classes: Sequence[str] = (),
+    label_by_class: bool = False,
     size: int | None = None,
     facts: Mapping[Path, Mapping[str, str]] | None = None,
     skip_broken: bool = False,
@@ -55,7 +56,8 @@ def import_images(
     masks : folder with a mask for every image, of the same path below it but for the ending; its
         values are indices into `classes`, 255 for unlabelled
     classes : names of the classes; they and `masks` go together
-    size : resize square images (Pillow's Lanczos, antialiased) and masks (majority) to this side
+    label_by_class : label an image by the class that covers most of it, where it has no other label
+    size : resize square images (antialiased) and masks (majority) to this side
     facts : what `labels` would tell of each image, for a caller who knows it already
     skip_broken : leave files out that cannot be read, rather than refuse the folder
     provenance : more to record
@@ -74,7 +76,7 @@ def import_images(
     files = [image.path for image in images_of.files]
     if labels:
         facts = read_image_table(files, folder, Path(labels))
-    mask_files = _masks(files, folder, Path(masks)) if masks else {}
+    mask_files = find_masks(files, folder, Path(masks)) if masks else {}
     told: dict[str, Any] = {
         "images": str(folder),
         "resize": RESIZE_FILTER if size else None,
@@ -93,15 +95,17 @@ def import_images(
             if broken and not skip_broken:
                 continue  # nothing will come of it: only look for more of the kind
             native = image.size
-            if size is not None and native != (size, size):
-                image = image.resize((size, size), Image.Resampling.LANCZOS)
             pixels = np.asarray(image)
+            if size is not None:
+                pixels = resize(pixels, (size, size))
             class_map = None
             if masks:
                 class_map = _load_map(
                     mask_files[path], native, image=path, shape=pixels.shape[:2], classes=classes
                 )
             row = _row(path, folder, (facts or {}).get(path, {}), class_map, classes, len(pixels))
+            if label_by_class and row["label"] is None:
+                row["label"] = _commonest(row, classes)
             writer.add(pixels, row, class_map)
         if broken and not (skip_broken and len(broken) < images_of.count):
             raise broken_error(folder, broken, images_of.count)
@@ -210,8 +214,13 @@ def read_image_table(
     return found
 
 
-def _masks(files: list[Path], folder: Path, masks: Path) -> dict[Path, Path]:
-    """The mask of every image."""
+def find_masks(files: Sequence[Path], folder: Path, masks: Path) -> dict[Path, Path]:
+    """The mask of every image of `folder`: the file of the same name in `masks`, but for its ending.
+
+    Raises
+    ------
+    InputError : no such folder, or an image without a mask.
+    """
     found = find_images(masks, lambda path: _tile_id(path, masks))
     by_id = {_tile_id(path, masks): path for path in found}
     bare = [path for path in files if _tile_id(path, folder) not in by_id]
@@ -272,3 +281,9 @@ def _row(
     row |= {f"class_{c}": float(f) for c, f in zip(classes, fractions[0], strict=True)}
     row |= {"entropy": float(class_entropy(fractions)[0]), "accepted": True, "reason": ""}
     return row
+
+
+def _commonest(row: Mapping[str, Any], classes: Sequence[str]) -> str | None:
+    """The class of most pixels; None where no pixel has one."""
+    name = max(classes, key=lambda c: row[f"class_{c}"])
+    return name if row[f"class_{name}"] > 0 else None

@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from histosynth.resizing import resize
+
 PATCH = 96
 GREY_LEVEL = 150
 
@@ -30,13 +32,11 @@ def osorio_outlier(image: np.ndarray) -> str:
 
     Parameters
     ----------
-    image : uint8 (H, W, 3); resized (Lanczos, antialiased) to 96 px where it is not, since edges
+    image : uint8 (H, W, 3); resized (antialiased) to 96 px where it is not, since edges
         and shapes in it depend on the size of a pixel. A tile much smaller than 96 px gets
         smoother by that, and breaks the rule for blur the sooner.
     """
-    patch = Image.fromarray(image)
-    if patch.size != (PATCH, PATCH):
-        patch = patch.resize((PATCH, PATCH), Image.Resampling.LANCZOS)
+    patch = Image.fromarray(resize(image, (PATCH, PATCH)))
     hue, saturation, value = np.asarray(patch.convert("HSV")).astype(float).transpose(2, 0, 1)
     if value.mean() < 70:
         return "outlier_dark"

@@ -28,8 +28,8 @@ import pyarrow.parquet as pq
 
 from histosynth.config import Study
 from histosynth.files import atomic_folder, read_json, short_hash, write_json
+from histosynth.resizing import RESIZE_FILTER
 from histosynth.slides.cutting import SlideCut, short_reason
-from histosynth.slides.readers import RESIZE_FILTER
 from histosynth.slides.tiling import LITTLE_TISSUE, OVER_CAP
 from histosynth.tileset_writer import VERSION, TileSetWriter, encode_png
 

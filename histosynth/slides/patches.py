@@ -9,16 +9,16 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from histosynth.config import Study
 from histosynth.errors import InputError
+from histosynth.resizing import resize
 from histosynth.slides.cohorts.pcam_files import PatchFiles, open_hdf5, read_places
 from histosynth.slides.sources import Candidates, ImageSource, Source
 
 
 class PatchSource:
-    """The patches of one slide, resized to the tile's size by Pillow's antialiasing Lanczos filter.
+    """The patches of one slide, resized to the tile's size by an antialiasing filter.
 
     Parameters
     ----------
@@ -77,10 +77,7 @@ class PatchSource:
         except OSError as error:
             raise InputError(f"patch {index} of {self._path}: {error}") from None
         if len(patch) != self._size:
-            resized = Image.fromarray(patch).resize(
-                (self._size, self._size), Image.Resampling.LANCZOS
-            )
-            patch = np.asarray(resized)
+            patch = resize(patch, (self._size, self._size))
         return patch, None
 
 

@@ -16,11 +16,10 @@ import openslide
 from PIL import Image
 
 from histosynth.errors import InputError
+from histosynth.resizing import REACH, resize
 from histosynth.slides.resolution import own_mpp, slide_mpp
 from histosynth.slides.tiled_jpeg import TiledPyramid, open_pyramid
 
-RESIZE_FILTER = "pillow-lanczos"  # antialiased: Pillow widens the kernel when it shrinks
-_LANCZOS_REACH = 3  # kernel half-width, in pixels of the coarser grid
 _FINEST_UPSCALE = 1.15  # scanners called "40x" range from 0.22 to 0.28 um a pixel
 _LEVEL_TOLERANCE = 1.01  # level sizes are rounded, so a downsample of 4 may read 4.016
 _BLOCK_PIXELS = 4096  # largest side of one read, in pixels of the level read
@@ -127,7 +126,7 @@ class Slide:
     def read_region(self, x: float, y: float, size: int, mpp: float) -> np.ndarray:
         """A square of the slide.
 
-        Reads the next finer pyramid level and resizes it by Pillow's Lanczos filter, with a margin
+        Reads the next finer pyramid level and resizes it by an antialiasing filter, with a margin
         around the square, so that neighbouring squares join without a seam. Transparent and
         outside pixels are white.
 
@@ -201,7 +200,7 @@ class Slide:
         for place, pixels, bound in zip((x, y), (width, height), bounds, strict=True):
             low = round(place / downsample, 4)
             high = round(low + pixels * ratio, 4)
-            margin = 0 if high - low == pixels else math.ceil(_LANCZOS_REACH * max(ratio, 1))
+            margin = 0 if high - low == pixels else math.ceil(REACH * max(ratio, 1))
             # The margin stops at the slide's edge: outside is white, which is no tissue to mix in.
             first = max(math.floor(low) - margin, min(0, math.floor(low)))
             last = min(math.ceil(high) + margin, max(bound, math.ceil(high)))
@@ -211,10 +210,7 @@ class Slide:
             box_end.append(min(high - first, last - first))
         region = self._pixels(level, (start[0], start[1]), (count[0], count[1]))
         box = (box_start[0], box_start[1], box_end[0], box_end[1])
-        if (height, width) == region.shape[:2] and box == (0, 0, width, height):
-            return region
-        image = Image.fromarray(region)
-        return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS, box=box))
+        return resize(region, (width, height), box)
 
     def _pixels(self, level: int, start: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
         """uint8 (height, width, 3), of a level; `start` and `size` in its pixels."""

@@ -8,6 +8,7 @@ from PIL import Image
 
 from histosynth.config import Study
 from histosynth.errors import InputError
+from histosynth.resizing import resize
 from histosynth.slides.annotations import (
     Annotation,
     class_fractions,
@@ -174,13 +175,13 @@ class SlideSource:
 class ImageSource:
     """A ready-made image with its mask, resized to the tile's size.
 
-    Images by Pillow's Lanczos filter, which antialiases; masks by majority of area.
+    Images by an antialiasing filter; masks by majority of area.
     """
 
     def __init__(self, row: pd.Series, study: Study) -> None:
         size = study.tiling.size
         image = self._read_image(row)
-        self._image = np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
+        self._image = resize(np.asarray(image), (size, size))
         self._map = self._read_map(row, study, image.size) if study.classes else None
         self._count = len(study.classes)
         self.mpp = float(row["mpp"]) * image.size[0] / size  # NaN stays NaN
