@@ -16,7 +16,7 @@ from histosynth.files import atomic_file
 from histosynth.preflight import check_study
 from histosynth.settings import Condition
 
-GROUPS = ("fidelity", "adherence", "utility", "memorization")
+GROUPS = ("fidelity", "adherence", "utility", "memorization", "tissue")
 
 # Raised by hand when a stage's code changes what it computes: then, and only then, it reruns.
 STAGE_VERSIONS = {
@@ -41,6 +41,7 @@ STAGE_VERSIONS = {
     "adherence": 2,
     "utility": 2,
     "memorization": 1,
+    "tissue": 1,
     "comparison": 1,
     "report": 2,
 }
@@ -73,6 +74,7 @@ STAGE_SETTINGS = {
         "sampling.n",
         "classes",
     ],
+    "tissue": ["evaluation.min_tiles", "evaluation.seed", "sampling.n"],
     "comparison": [],
     "report": [],
 }

@@ -124,6 +124,33 @@ rule utility:
         " --test {input.test} {params.synthetic} --output {output.rows} 2>&1 | tee {log}"
 
 
+rule tissue:
+    input:
+        real="<results>/tilesets/real/test",
+        synthetic=scored_set,
+        judge="<results>/judges/segmenter" if "segmenter" in GRID.judges else [],
+    output:
+        rows="<results>/metrics/{condition}/seed{seed}/tissue.json",
+    log:
+        "<logs>/tissue/{condition}/seed{seed}.log",
+    conda:
+        "../envs/histosynth.yaml"
+    threads: STUDY.threads
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        config=CONFIG,
+        settings=GRID.settings("tissue"),
+        judge=lambda wildcards, input: f"--judge {input.judge}" if input.judge else "",
+    message:
+        "Measuring the tissue of {wildcards.condition}, seed {wildcards.seed}"
+    shell:
+        "python scripts/tissue.py --config {params.config} --threads {threads}"
+        " --condition {wildcards.condition} --seed {wildcards.seed} --real {input.real}"
+        " --synthetic {input.synthetic} {params.judge} --output {output.rows} 2>&1 | tee {log}"
+
+
 rule memorization:
     input:
         train="<results>/tilesets/real/train",

@@ -314,6 +314,17 @@ def test_every_metric_has_a_direction():
         "handed_over_share",
         "copied_inside",
         "copied_outside",
+        "od_hematoxylin_d",
+        "od_eosin_d",
+        "od_hematoxylin_sd_d",
+        "od_eosin_sd_d",
+        "nuclei_count_d",
+        "nuclei_area_d",
+        "class_area_d",
+        "class_entropy_d",
+        "od_hematoxylin_w1",
+        "od_eosin_w1",
+        "nuclei_area_w1",
     }
 
 

@@ -131,6 +131,7 @@ def test_every_stage_leaves_what_the_next_one_reads(run):
         "tilesets/synthetic/map_crop/seed0/tiles.parquet",
         "metrics/map_crop/seed0/utility.json",
         "metrics/real/seed0/memorization.json",
+        "metrics/map_crop/seed0/tissue.json",
         "summary.csv",
     ):
         assert (run.results / name).is_file(), name
@@ -152,7 +153,7 @@ def test_no_patient_stands_on_two_sides(run):
 def test_every_promised_cell_has_a_row_with_a_status(run, rows):
     shown = set(zip(rows.condition, rows.group, strict=True))
     for condition in ("real", "unconditional", "label_cluster", "map_crop", "theirs"):
-        for group in ("fidelity", "adherence", "utility", "memorization"):
+        for group in ("fidelity", "adherence", "utility", "memorization", "tissue"):
             assert (condition, group) in shown
     assert {("autoencoder", "fidelity"), ("jpeg90", "fidelity"), ("noise", "fidelity")} <= shown
     unmapped = rows[(rows.condition == "unconditional") & (rows.metric == "map_iou")]
@@ -202,7 +203,8 @@ def test_a_new_condition_runs_only_its_own_jobs(run):
         study["conditions"]["map_label"] = {"signals": ["map", "label"]}
 
     jobs = planned(run, changed_study(run, "with_map_label.yaml", add))
-    own = ["condition", "train", "sample", "fidelity", "adherence", "utility", "memorization"]
+    own = ["condition", "train", "sample"]
+    own += ["fidelity", "adherence", "utility", "memorization", "tissue"]
     assert jobs == dict.fromkeys([*own, "summary", "report"], 1) | {"embed": 2}
 
 

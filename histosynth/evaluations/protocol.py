@@ -10,10 +10,12 @@ from typing import Any
 from histosynth.errors import InputError
 from histosynth.evaluations.rows import SPLIT_UNIT
 from histosynth.files import short_hash
+from histosynth.nuclei import NucleusRule
 from histosynth.tilesets import TileSet
 
 # Raised by hand when a score's definition changes, so that old numbers are not ranked with new.
 FIDELITY_VERSION = ADHERENCE_VERSION = UTILITY_VERSION = MEMORIZATION_VERSION = 1
+TISSUE_VERSION = 1
 
 
 def codec(tiles: TileSet) -> str:
@@ -151,6 +153,25 @@ def copy_through_protocol(test: TileSet, *, crop: dict[str, Any]) -> dict[str, A
         "version": MEMORIZATION_VERSION,
         **_pixels(test),
         "crop": crop,
+    }
+
+
+def tissue_protocol(
+    test: TileSet, *, rule: NucleusRule | None, judge: str | None = None
+) -> dict[str, Any]:
+    """Of tissue statistics against those of real test tiles.
+
+    Parameters
+    ----------
+    rule : what counts as a nucleus, where nuclei are looked for
+    judge : fingerprint of the segmenter that reads the classes, for the scores of classes
+    """
+    return {
+        "group": "tissue",
+        "version": TISSUE_VERSION,
+        **_pixels(test),
+        "nuclei": rule and {"threshold": round(rule.threshold, 6), "mpp": rule.mpp},
+        "judge": judge,
     }
 
 

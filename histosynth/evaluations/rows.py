@@ -45,6 +45,18 @@ HIGHER_IS_BETTER = {
     "handed_over_share": False,
     "copied_inside": False,
     "copied_outside": False,
+    # Effect sizes have a sign: they are best near 0.
+    "od_hematoxylin_d": False,
+    "od_eosin_d": False,
+    "od_hematoxylin_sd_d": False,
+    "od_eosin_sd_d": False,
+    "nuclei_count_d": False,
+    "nuclei_area_d": False,
+    "class_area_d": False,
+    "class_entropy_d": False,
+    "od_hematoxylin_w1": False,
+    "od_eosin_w1": False,
+    "nuclei_area_w1": False,
 }
 
 
@@ -111,7 +123,7 @@ class Scored:
     Attributes
     ----------
     set : the tile set's name, below tilesets/
-    group : fidelity, adherence, utility or memorization
+    group : fidelity, adherence, utility, memorization or tissue
     protocols : the ingredients of the rows' protocols, by their hash
     """
 

@@ -11,6 +11,7 @@ from histosynth.metrics.boundary import (
     mean_boundary_f,
 )
 from histosynth.metrics.contributions import Contributions
+from histosynth.metrics.effect import cohens_d, histogram_distance
 from histosynth.metrics.frechet import FeatureStatistics, frechet_distance
 from histosynth.metrics.kernel import kernel_distance
 from histosynth.metrics.memorization import (
@@ -42,11 +43,13 @@ __all__ = [
     "boundary_f",
     "boundary_tolerance",
     "cluster_bootstrap",
+    "cohens_d",
     "confusion_matrix",
     "copying_z",
     "frechet_distance",
     "holm",
     "heldout_quantile",
+    "histogram_distance",
     "iou_from_confusion",
     "jackknife_interval",
     "kernel_distance",
