@@ -72,12 +72,16 @@ def test_grows_with_a_mean_shift():
     assert distances == sorted(distances)
 
 
-def test_float32_is_widened_before_the_products():
-    x = RNG.normal(size=(60, 32)).astype(np.float32)
-    y = (RNG.normal(size=(60, 32)) + 0.1).astype(np.float32)
+def test_float32_products_stay_within_the_stated_tolerance():
+    x = RNG.normal(size=(600, 256)).astype(np.float32) + 1
+    y = (RNG.normal(size=(500, 256)) + 1.1).astype(np.float32)
     expected = kernel_distance(x.astype(np.float64), y.astype(np.float64))
-    assert kernel_distance(x, y) == expected
-    assert kernel_distance(torch.from_numpy(x), torch.from_numpy(y)) == pytest.approx(expected)
+    mean_kernel = ((x.astype(np.float64) @ x.T / 256 + 1) ** 3).mean()
+    assert mean_kernel > 7  # the two terms that cancel are hundreds of times the distance
+    assert kernel_distance(x, y) == pytest.approx(expected, abs=1e-6 * mean_kernel)
+    assert kernel_distance(torch.from_numpy(x), torch.from_numpy(y)) == kernel_distance(x, y)
+    # One float64 side makes everything float64.
+    assert kernel_distance(x.astype(np.float64), y) == pytest.approx(expected, rel=1e-12)
 
 
 def test_bad_features_are_named():

@@ -13,7 +13,7 @@ from histosynth.metrics.boundary import (
 from histosynth.metrics.contributions import Contributions
 from histosynth.metrics.effect import cohens_d, histogram_distance
 from histosynth.metrics.frechet import FeatureStatistics, frechet_distance
-from histosynth.metrics.kernel import kernel_distance
+from histosynth.metrics.kernel import kernel_distance, median_distance
 from histosynth.metrics.memorization import (
     authenticity,
     copying_z,
@@ -22,8 +22,9 @@ from histosynth.metrics.memorization import (
     nearest_distances,
     nearest_train_auc,
 )
-from histosynth.metrics.neighbours import prdc
+from histosynth.metrics.neighbours import clipped_scores, prdc
 from histosynth.metrics.paired import Difference, holm, paired_difference
+from histosynth.metrics.reference import Reference
 from histosynth.metrics.segmentation import (
     confusion_matrix,
     iou_from_confusion,
@@ -38,10 +39,12 @@ __all__ = [
     "Difference",
     "FeatureStatistics",
     "Interval",
+    "Reference",
     "authenticity",
     "boundary_counts",
     "boundary_f",
     "boundary_tolerance",
+    "clipped_scores",
     "cluster_bootstrap",
     "cohens_d",
     "confusion_matrix",
@@ -55,6 +58,7 @@ __all__ = [
     "kernel_distance",
     "mean_boundary_f",
     "mean_iou",
+    "median_distance",
     "memorized_share",
     "nearest_distances",
     "nearest_train_auc",

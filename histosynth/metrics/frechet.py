@@ -16,16 +16,21 @@ Gram matrix; for n > d the factor is Cholesky's, or the eigenvectors' where the 
 singular. All of it in fp64 on centred features: fp32 sums are off by 1e-4 and worse.
 
 The estimate is biased upwards by about 1/n: compare sets of the same n only.
+:mod:`histosynth.metrics.extrapolation` takes the bias away.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from histosynth.metrics.inputs import as_tensor, check_widths
 
-from histosynth.metrics.inputs import as_features, check_widths
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_ROWS_AT_ONCE = 4096
+_COLUMNS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -36,15 +41,15 @@ class FeatureStatistics:
     ----------
     n : int
         Number of rows the statistics come from.
-    mean : ndarray (d,) float64
-        Mean feature vector.
-    factor : ndarray (r, d) float64
+    mean : torch tensor (d,) float64
+        Mean feature vector, on the features' device.
+    factor : torch tensor (r, d) float64
         ``factor.T @ factor`` is the covariance (ddof = 1); r <= min(n, d).
     """
 
     n: int
-    mean: np.ndarray
-    factor: np.ndarray
+    mean: Tensor
+    factor: Tensor
 
     @classmethod
     def from_features(cls, features: Any, *, name: str = "real") -> FeatureStatistics:
@@ -55,17 +60,19 @@ class FeatureStatistics:
         InputError
             Fewer than two rows, NaN or infinite values; `name` says which set is meant.
         """
-        features = as_features(features, name=name)
+        import torch
+
+        features = as_tensor(features, name=name)
         n, width = features.shape
-        mean = features.mean(axis=0, dtype=np.float64)
+        mean = features.mean(dim=0, dtype=torch.float64)
         if n <= width:
-            return cls(n, mean, (features - mean) / np.sqrt(n - 1))
+            return cls(n, mean, (features - mean) / (n - 1) ** 0.5)
         return cls(n, mean, _factor(_covariance(features, mean)))
 
     @property
     def trace(self) -> float:
         """Total variance: the trace of the covariance."""
-        return float(np.vdot(self.factor, self.factor))
+        return float((self.factor * self.factor).sum())
 
 
 def frechet_distance(real: Any, synthetic: Any) -> float:
@@ -74,7 +81,8 @@ def frechet_distance(real: Any, synthetic: Any) -> float:
     Parameters
     ----------
     real, synthetic
-        Feature arrays (n, d) and (m, d), numpy or torch, or a :class:`FeatureStatistics`.
+        Feature arrays (n, d) and (m, d), numpy or torch, on any device, or a
+        :class:`FeatureStatistics`.
 
     Returns
     -------
@@ -90,41 +98,54 @@ def frechet_distance(real: Any, synthetic: Any) -> float:
         real = FeatureStatistics.from_features(real, name="real")
     if not isinstance(synthetic, FeatureStatistics):
         synthetic = FeatureStatistics.from_features(synthetic, name="synthetic")
-    check_widths(real.mean.size, synthetic.mean.size)
-    shift = real.mean - synthetic.mean
-    distance = shift @ shift + real.trace + synthetic.trace
-    distance -= 2 * _nuclear_norm(real.factor @ synthetic.factor.T)
-    return max(float(distance), 0.0)  # rounding alone takes equal sets below zero
+    check_widths(len(real.mean), len(synthetic.mean))
+    mean, factor = (x.to(real.mean.device) for x in (synthetic.mean, synthetic.factor))
+    shift = real.mean - mean
+    distance = float(shift @ shift) + real.trace + synthetic.trace
+    distance -= 2 * _nuclear_norm(real.factor @ factor.T)
+    return max(distance, 0.0)  # rounding alone takes equal sets below zero
 
 
-def _covariance(features: np.ndarray, mean: np.ndarray, *, chunk: int = 4096) -> np.ndarray:
-    """Covariance (d, d) in fp64, widened and centred a chunk at a time to bound memory."""
-    total = np.zeros((mean.size, mean.size))
-    for start in range(0, len(features), chunk):
-        centred = features[start : start + chunk] - mean
-        total += centred.T @ centred
+def _covariance(features: Tensor, mean: Tensor) -> Tensor:
+    """Upper triangle of the covariance (d, d) in fp64; the blocks below it are left at zero.
+
+    Rows are widened and centred a chunk at a time, to bound memory.
+    """
+    import torch
+
+    width = len(mean)
+    total = torch.zeros((width, width), dtype=torch.float64, device=mean.device)
+    for start in range(0, len(features), _ROWS_AT_ONCE):
+        centred = features[start : start + _ROWS_AT_ONCE] - mean
+        for first in range(0, width, _COLUMNS_AT_ONCE):
+            columns = slice(first, first + _COLUMNS_AT_ONCE)
+            total[columns, first:].addmm_(centred[:, columns].T, centred[:, first:])
     return total / (len(features) - 1)
 
 
-def _factor(covariance: np.ndarray) -> np.ndarray:
-    """Return F (r, d) with F^T F = covariance."""
-    try:
-        return np.linalg.cholesky(covariance).T
-    except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh(covariance)
-        # Below this, an eigenvalue is rounding; its square root (1e-8) would be visible.
-        kept = values > values[-1] * len(values) * np.finfo(np.float64).eps
-        return np.sqrt(values[kept])[:, None] * vectors[:, kept].T
+def _factor(covariance: Tensor) -> Tensor:
+    """Return F (r, d) with F^T F = covariance, of which only the upper triangle is read."""
+    import torch
+
+    factor, failed = torch.linalg.cholesky_ex(covariance, upper=True)
+    if not failed:
+        return factor
+    values, vectors = torch.linalg.eigh(covariance, UPLO="U")
+    # Below this, an eigenvalue is rounding; its square root (1e-8) would be visible.
+    kept = values > values[-1] * len(values) * torch.finfo(values.dtype).eps
+    return values[kept].sqrt()[:, None] * vectors[:, kept].T
 
 
-def _nuclear_norm(cross: np.ndarray) -> float:
+def _nuclear_norm(cross: Tensor) -> float:
     """Sum of the singular values of the cross product, equation (2)."""
+    import torch
+
     rows, columns = cross.shape
     if rows == 0 or columns == 0:  # a set without any variance
         return 0.0
     if rows == columns > 1024:
         # A third of the time at 2048. Squaring blurs singular values below 1e-8 of the largest,
         # which moves the sum by less than 1e-9 of itself for a spectrum that falls off.
-        squares = np.linalg.eigvalsh(cross @ cross.T)
-        return float(np.sqrt(np.clip(squares, 0, None)).sum())
-    return float(np.linalg.svd(cross, compute_uv=False).sum())
+        squares = torch.linalg.eigvalsh(cross @ cross.T)
+        return float(squares.clamp(min=0).sqrt().sum())
+    return float(torch.linalg.svdvals(cross).sum())

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from histosynth.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def as_features(features: Any, *, name: str, minimum_rows: int = 2) -> np.ndarray:
@@ -33,7 +37,10 @@ def as_features(features: Any, *, name: str, minimum_rows: int = 2) -> np.ndarra
         Wrong number of dimensions, too few rows, no columns, NaN or infinite values.
     """
     if hasattr(features, "detach"):  # a torch tensor; bfloat16 has no numpy equivalent
-        features = features.detach().cpu().double().numpy()
+        features = features.detach().cpu()
+        features = (
+            features if str(features.dtype) == "torch.float32" else features.double()
+        ).numpy()
     array = np.asarray(features)
     if array.dtype != np.float32:
         try:
@@ -69,6 +76,37 @@ def as_feature_pair(
     synthetic = as_features(synthetic, name="synthetic", minimum_rows=minimum_rows)
     check_widths(real.shape[1], synthetic.shape[1])
     return real, synthetic
+
+
+def as_tensor(features: Any, *, name: str, minimum_rows: int = 2) -> Tensor:
+    """Check one feature array and return it as a tensor, where it is: a GPU's stays there.
+
+    Arguments and errors as :func:`as_features`. numpy arrays are not copied; float32 stays
+    float32, everything else becomes float64.
+    """
+    import torch
+
+    if not isinstance(features, torch.Tensor) or features.device.type == "cpu":
+        array = as_features(features, name=name, minimum_rows=minimum_rows)
+        with warnings.catch_warnings():  # a read-only memory map is fine: nothing is written
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            return torch.from_numpy(np.ascontiguousarray(array))
+    tensor = features.detach()
+    if tensor.dtype != torch.float32:
+        tensor = tensor.double()
+    # The checks are numpy's, so the words are too; only a bad tensor pays for the copy.
+    good = tensor.ndim == 2 and tensor.shape[1] and len(tensor) >= minimum_rows
+    if not good or not bool(torch.isfinite(tensor).all()):
+        as_features(tensor, name=name, minimum_rows=minimum_rows)
+    return tensor
+
+
+def as_tensor_pair(real: Any, synthetic: Any, *, minimum_rows: int = 2) -> tuple[Tensor, Tensor]:
+    """`as_tensor` of both sets, which one encoder could have made, on the real set's device."""
+    real = as_tensor(real, name="real", minimum_rows=minimum_rows)
+    synthetic = as_tensor(synthetic, name="synthetic", minimum_rows=minimum_rows)
+    check_widths(real.shape[1], synthetic.shape[1])
+    return real, synthetic.to(real.device)
 
 
 def check_widths(real_width: int, synthetic_width: int) -> None:

@@ -1,8 +1,8 @@
-"""Precision, recall, density and coverage from k-nearest-neighbour balls.
+"""Precision, recall, density and coverage from k-nearest-neighbour balls, plain and clipped.
 
 Precision and recall follow Kynkäänniemi et al. 2019, density and coverage Naeem et al. 2020. Let
-B(x) be the ball around x whose radius is the distance to its k-th nearest neighbour in its own
-set, itself not counted:
+B(x) be the ball around x whose radius r(x) is the distance to its k-th nearest neighbour in its
+own set, itself not counted:
 
     precision = share of synthetic rows inside at least one real ball
     recall    = share of real rows inside at least one synthetic ball
@@ -12,38 +12,52 @@ set, itself not counted:
 Two conventions are about, and they give different numbers: the prdc package takes k = 5 and
 "inside" as distance < radius (the default here); torch-fidelity takes k = 3 and
 distance <= radius (``k=3, inclusive=True``).
+
+Clipped density and coverage are those of Salvy, Talbot & Thirion (ICLR 2026, arXiv 2507.01761),
+in which no single tile counts more than once:
+
+    clipped density  = D(synthetic) / D(real), at most 1, with
+                       D = mean over rows of min(number of real balls around it, k) / k
+                       and radii clipped to their median; a real row's own ball does not count
+    clipped coverage = the m / (M + 1) whose expectation f is reached by
+                       mean over real rows of min(number of synthetic rows in B(x), k) / k
+    f(m)             = E[min(J, k)] / k,  J beta-binomial(m, k, n - k); 0 for m < k
+
+f is what m good rows among M synthetic ones give, the others lying nowhere near: J counts how many
+of m rows fall into the ball that holds k of the n - 1 other real ones, were all of one
+distribution. So both read as a share of good tiles. They follow the authors' program where the
+words leave a choice: <= for density, < for coverage, M + 1 levels.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from histosynth.errors import InputError
-from histosynth.metrics.inputs import as_feature_pair
+from histosynth.metrics.inputs import as_tensor_pair
+from histosynth.metrics.kernel import points_of
 
-# Distances come from |x|^2 + |y|^2 - 2 x.y, whose rounding depends on how the rows were cut into
-# chunks. Squared distances nearer than this share of the largest squared norm count as equal, so
-# ties (duplicates, equal sets) fall the same way whatever the chunk and the order of rows.
-_TIE = 1e-12
+if TYPE_CHECKING:
+    from histosynth.metrics.pairwise import Between, Points, Within
 
 
 def prdc(
-    real: Any, synthetic: Any, *, k: int = 5, inclusive: bool = False, chunk: int = 1024
+    real: Any, synthetic: Any, *, k: int = 5, inclusive: bool = False, chunk: int = 2048
 ) -> dict[str, float]:
     """Precision, recall, density and coverage of a synthetic set.
 
     Parameters
     ----------
     real, synthetic
-        Feature arrays (n, d) and (m, d), numpy or torch.
+        Feature arrays (n, d) and (m, d), numpy or torch, on any device.
     k
         Which nearest neighbour, the row itself not counted, gives a ball its radius.
     inclusive
         Whether a row exactly on the sphere is inside (``<=`` instead of ``<``).
     chunk
-        Rows compared at a time: memory is O(chunk * max(n, m)); no influence on the values.
+        Rows a block: memory is O(chunk^2 + (n + m) d); no influence on the values.
 
     Returns
     -------
@@ -56,68 +70,107 @@ def prdc(
     InputError
         k < 1, k not smaller than both numbers of rows, NaN or infinite values, different widths.
     """
-    real, synthetic = as_feature_pair(real, synthetic)
-    smallest = min(len(real), len(synthetic))
+    found = _compare(real, synthetic, k, inclusive, chunk)
+    return {name: found[name] for name in ("precision", "recall", "density", "coverage")}
+
+
+def clipped_scores(real: Any, synthetic: Any, *, k: int = 5, chunk: int = 2048) -> dict[str, float]:
+    """Clipped density and clipped coverage, as the head of this module defines them.
+
+    Parameters and errors as :func:`prdc`.
+
+    Returns
+    -------
+    dict
+        ``clipped_density`` and ``clipped_coverage``, within 0 .. 1.
+    """
+    found = _compare(real, synthetic, k, False, chunk)
+    return {name: found[name] for name in ("clipped_density", "clipped_coverage")}
+
+
+def _compare(real: Any, synthetic: Any, k: int, inclusive: bool, chunk: int) -> dict[str, float]:
+    from histosynth.metrics.pairwise import compare_between, compare_within
+
+    real, synthetic = as_tensor_pair(real, synthetic)
+    check_neighbours(k, len(real), len(synthetic))
+    a, b = points_of(real, synthetic)
+    ours, theirs = (compare_within(points, k=k, chunk=chunk) for points in (a, b))
+    edges = radii_with_margin(a, b, ours, theirs, inclusive=inclusive)
+    between = compare_between(a, b, real_radii=edges[0], synthetic_radii=edges[1], chunk=chunk)
+    return neighbour_scores(between, ours, k=k)
+
+
+def check_neighbours(k: int, n: int, m: int) -> None:
+    """Raise InputError where k neighbours are not to be had in both sets."""
+    smallest = min(n, m)
     if not 1 <= k < smallest:
         raise InputError(
             f"k = {k} nearest neighbours: k must be at least 1 and smaller than the number of "
-            f"tiles ({len(real)} real, {len(synthetic)} synthetic); take k <= {smallest - 1} or "
-            "add tiles"
+            f"tiles ({n} real, {m} synthetic); take k <= {smallest - 1} or add tiles"
         )
-    # Distances do not change with the origin, but near it their rounding is smallest.
-    origin = real.mean(axis=0, dtype=np.float64)
-    real, synthetic = _Points(real, origin), _Points(synthetic, origin)
-    tie = _TIE * max(real.squares.max(), synthetic.squares.max())
-    margin = tie if inclusive else -tie
-    # Squared radii, moved by the margin, so that "inside" below is a plain comparison.
-    real_radii = _squared_radii(real, k, chunk) + margin
-    synthetic_radii = _squared_radii(synthetic, k, chunk) + margin
 
-    balls_around = np.zeros(len(synthetic), dtype=np.int64)
-    recalled = covered = 0
-    for start in range(0, len(real), chunk):
-        rows = slice(start, start + chunk)
-        distances = real.squared_distances(rows, synthetic)
-        balls_around += (distances <= real_radii[rows, None]).sum(axis=0)
-        recalled += (distances <= synthetic_radii).any(axis=1).sum()
-        covered += (distances.min(axis=1) <= real_radii[rows]).sum()
+
+def radii_with_margin(
+    real: Points, synthetic: Points, ours: Within, theirs: Within, *, inclusive: bool = False
+) -> tuple[list[Any], Any]:
+    """Squared radii, moved so that "inside" is a plain comparison, of both sets.
+
+    Of the real set: plain, strict, and clipped to their median and inclusive.
+    """
+    from histosynth.metrics.pairwise import TIE
+
+    tie = TIE * max(real.squares.max(), synthetic.squares.max())
+    margin = tie if inclusive else -tie
+    clipped = _clipped(ours.radii) + tie
+    # The pairs looked at are those within the first: it may nowhere be smaller than the others.
+    first = ours.radii + tie
+    return [first, ours.radii + margin, ours.radii - tie, clipped], theirs.radii + margin
+
+
+def neighbour_scores(between: Between, ours: Within, *, k: int) -> dict[str, float]:
+    """All scores of this module from the counts of a comparison.
+
+    Parameters
+    ----------
+    between : made with the radii of `radii_with_margin`
+    ours : the real set, compared with itself
+    """
+    import torch
+
+    _, around, _, clipped = between.balls_around
+    _, inside, strictly_inside, _ = between.inside
+    n, m = len(between.recalled), len(around)
+    covered = float(strictly_inside.clamp(max=k).double().mean() / k)
+    kept = ours.distances <= _clipped(ours.radii)[:, None]
+    own = torch.bincount(ours.nearest[kept], minlength=n).clamp(max=k).double().mean()
+    density = float(clipped.clamp(max=k).double().mean() / own)
     return {
-        "precision": float((balls_around > 0).mean()),
-        "recall": float(recalled / len(real)),
-        "density": float(balls_around.mean() / k),
-        "coverage": float(covered / len(real)),
+        "precision": float((around > 0).double().mean()),
+        "recall": float(between.recalled.double().mean()),
+        "density": float(around.double().mean() / k),
+        "coverage": float((inside > 0).double().mean()),
+        "clipped_density": min(density, 1.0),
+        "clipped_coverage": _good_share(covered, n, m, k),
     }
 
 
-class _Points:
-    """Rows with their squared norms about a common origin."""
-
-    def __init__(self, features: np.ndarray, origin: np.ndarray):
-        self.features = features - origin  # fp64
-        self.squares = np.einsum("ij,ij->i", self.features, self.features)
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    def squared_distances(self, rows: slice, other: _Points) -> np.ndarray:
-        """Squared distances (rows, all of other), not clipped at zero: only compared."""
-        distances = self.features[rows] @ other.features.T
-        distances *= -2
-        distances += self.squares[rows, None]
-        distances += other.squares
-        return distances
+def _clipped(squared_radii: Any) -> Any:
+    """Squared radii, at most the square of their median (halfway between two where n is even)."""
+    ordered = squared_radii.sort().values.sqrt()
+    n = len(ordered)
+    median = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
+    # The median row's own radius has been through a root and a square, and must still reach it.
+    return squared_radii.clamp(max=median**2 * (1 + 1e-14))
 
 
-def _squared_radii(points: _Points, k: int, chunk: int) -> np.ndarray:
-    """Squared distance from each row to its k-th nearest other row, shape (n,)."""
-    import torch  # its topk takes a twentieth of the time of numpy's partition
+def _good_share(covered: float, n: int, m: int, k: int) -> float:
+    """Share of good rows among m that covers the real balls as far as was found.
 
-    radii = np.empty(len(points))
-    for start in range(0, len(points), chunk):
-        rows = slice(start, start + chunk)
-        distances = points.squared_distances(rows, points)
-        own = np.arange(len(distances))
-        distances[own, start + own] = np.inf
-        nearest = torch.from_numpy(distances).topk(k, dim=1, largest=False, sorted=True)
-        radii[rows] = nearest.values[:, -1].numpy()
-    return radii
+    E[min(J, k)] = k - sum_{j < k} (k - j) P(J = j), which takes k terms instead of m.
+    """
+    from scipy.stats import betabinom
+
+    good = np.arange(m + 1)
+    expected = k - sum((k - j) * betabinom.pmf(j, good, k, n - k) for j in range(k))
+    expected = np.where(good < k, 0.0, expected / k)
+    return float(np.searchsorted(expected, covered) / (m + 1))
