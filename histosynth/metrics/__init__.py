@@ -11,7 +11,9 @@ from histosynth.metrics.boundary import (
     mean_boundary_f,
 )
 from histosynth.metrics.contributions import Contributions
+from histosynth.metrics.diversity import vendi_score
 from histosynth.metrics.effect import cohens_d, histogram_distance
+from histosynth.metrics.extrapolation import frechet_distance_inf
 from histosynth.metrics.frechet import FeatureStatistics, frechet_distance
 from histosynth.metrics.kernel import kernel_distance, median_distance
 from histosynth.metrics.memorization import (
@@ -23,6 +25,7 @@ from histosynth.metrics.memorization import (
     nearest_train_auc,
 )
 from histosynth.metrics.neighbours import clipped_scores, prdc
+from histosynth.metrics.occupancy import cluster_occupancy
 from histosynth.metrics.paired import Difference, holm, paired_difference
 from histosynth.metrics.reference import Reference
 from histosynth.metrics.segmentation import (
@@ -32,6 +35,8 @@ from histosynth.metrics.segmentation import (
     sum_by_group,
     tile_confusions,
 )
+from histosynth.metrics.sliced import sliced_wasserstein
+from histosynth.metrics.two_sample import classifier_auc
 from histosynth.metrics.uncertainty import Interval, cluster_bootstrap, jackknife_interval
 
 __all__ = [
@@ -44,15 +49,18 @@ __all__ = [
     "boundary_counts",
     "boundary_f",
     "boundary_tolerance",
+    "classifier_auc",
     "clipped_scores",
     "cluster_bootstrap",
+    "cluster_occupancy",
     "cohens_d",
     "confusion_matrix",
     "copying_z",
     "frechet_distance",
-    "holm",
+    "frechet_distance_inf",
     "heldout_quantile",
     "histogram_distance",
+    "holm",
     "iou_from_confusion",
     "jackknife_interval",
     "kernel_distance",
@@ -64,6 +72,8 @@ __all__ = [
     "nearest_train_auc",
     "paired_difference",
     "prdc",
+    "sliced_wasserstein",
     "sum_by_group",
     "tile_confusions",
+    "vendi_score",
 ]
