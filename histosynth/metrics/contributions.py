@@ -32,26 +32,33 @@ class Contributions:
     own
         Parts that no other score shares, in independent strata: blocks of images behind which
         there is no patient; training seeds.
+    effective
+        How many patients of equal size the two named strata are worth: 1 / sum_j s_j^2 of their
+        shares (Kish 1965), at most their number.
     """
 
     reference: Mapping[str, float] = field(default_factory=dict)
     requested: Mapping[str, float] = field(default_factory=dict)
     own: tuple[tuple[float, ...], ...] = ()
+    effective: tuple[float, float] = (np.inf, np.inf)
 
     @property
     def variance(self) -> float:
-        return float(sum(np.square(stratum).sum() for stratum in self._strata()))
+        return float(sum(np.square(stratum).sum() for stratum, _ in self._strata()))
 
     @property
     def freedom(self) -> float:
         """Degrees of freedom of the variance (Welch-Satterthwaite over the strata)."""
-        parts = [(np.square(s).sum(), len(s) - 1) for s in self._strata()]
-        total = sum(variance**2 / max(freedom, 1) for variance, freedom in parts)
+        parts = [(np.square(s).sum(), max(groups - 1, 1)) for s, groups in self._strata()]
+        total = sum(variance**2 / freedom for variance, freedom in parts)
         return float(self.variance**2 / total) if total else NAN
 
-    def _strata(self) -> list[np.ndarray]:
-        named = [np.array(list(parts.values())) for parts in (self.reference, self.requested)]
-        return [s for s in [*named, *map(np.array, self.own)] if s.size]
+    def _strata(self) -> list[tuple[np.ndarray, float]]:
+        """Each stratum's parts, and how many equal groups they are worth."""
+        named = zip((self.reference, self.requested), self.effective, strict=True)
+        strata = [(np.array(list(of.values())), min(len(of), worth)) for of, worth in named]
+        strata += [(np.array(stratum), len(stratum)) for stratum in self.own]
+        return [stratum for stratum in strata if stratum[0].size]
 
     def as_json(self) -> dict[str, Any]:
         """Six digits, which is far more than an error is known to."""
@@ -59,12 +66,15 @@ class Contributions:
             "reference": {k: float(f"{v:.6g}") for k, v in self.reference.items()},
             "requested": {k: float(f"{v:.6g}") for k, v in self.requested.items()},
             "own": [[float(f"{v:.6g}") for v in stratum] for stratum in self.own],
+            "effective": [round(e, 2) if np.isfinite(e) else None for e in self.effective],
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Contributions:
         own = tuple(tuple(stratum) for stratum in value["own"])
-        return cls(dict(value["reference"]), dict(value["requested"]), own)
+        reference, requested = (np.inf if e is None else float(e) for e in value["effective"])
+        named = dict(value["reference"]), dict(value["requested"])
+        return cls(*named, own, (reference, requested))
 
 
 @dataclass(frozen=True)
@@ -95,7 +105,8 @@ def weighted_sum(terms: Sequence[tuple[float, Contributions]]) -> Contributions:
             into = reference if name in behind else requested
             into[name] = into.get(name, 0.0) + weight * part
         own += [tuple(weight * part for part in stratum) for stratum in term.own]
-    return Contributions(reference, requested, tuple(own))
+    fewest = (min(term.effective[i] for _, term in terms) for i in (0, 1))
+    return Contributions(reference, requested, tuple(own), (next(fewest), next(fewest)))
 
 
 def deletion_parts(value: np.ndarray, without: np.ndarray, shares: np.ndarray) -> np.ndarray:
@@ -128,6 +139,11 @@ def deletion_parts(value: np.ndarray, without: np.ndarray, shares: np.ndarray) -
     squares = np.square(s)
     c = np.sqrt(squares.sum() / (squares * (1 - 2 * s + squares.sum())).sum())
     return c * (d - s * d.sum(axis=0))
+
+
+def effective_groups(shares: np.ndarray) -> float:
+    """How many groups of equal size these are worth."""
+    return float(1 / np.square(shares).sum())
 
 
 def t_interval(
