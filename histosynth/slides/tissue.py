@@ -24,6 +24,7 @@ _CLOSING_UM = 24.0
 _RIM_UM = 16.0  # smoothing blurs ink and black fields into what is around them
 _SMALLEST_UM2 = 2.0e4  # of tissue, of a pen mark, of a black field
 _LARGEST_HOLE_UM2 = 1.0e5  # lumina and fat belong to the tissue, the space between pieces does not
+_INK_SHARE = 0.1  # of a stroke that is in part over dense tissue
 _STRIP = 256  # rows at a time, which bounds the memory that a large overview takes
 
 
@@ -61,8 +62,8 @@ def find_tissue(image: np.ndarray, *, mpp: float = TISSUE_MPP) -> Tissue:
         return Tissue(none, f"no tissue: dark field (fluorescence?), {dark}", none, none)
     # JPEG's colour noise and a scanner's warm light are chroma too: the one is smoothed away, the
     # other divided out.
-    chroma, grey, ink = _densities(smooth, glass=_glass(image))
-    pen = _pen_marks(ink & ~border, mpp=mpp) & ~border
+    chroma, grey, ink, near = _densities(smooth, glass=_glass(image))
+    pen = _pen_marks(ink & ~border, near & ~border, mpp=mpp) & ~border
     threshold = _chroma_threshold(chroma[~(pen | border)])
     mask = _clean((chroma > threshold) & ~grey & ~pen & ~border, mpp=mpp) & ~pen & ~border
     if not mask.any():
@@ -84,12 +85,18 @@ def _glass(image: np.ndarray) -> np.ndarray:
 
 def _densities(
     smooth: np.ndarray, *, glass: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Chroma of optical density, float32 (H, W); bool (H, W): too grey for stain; ink's colours."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What the colours say of each pixel.
+
+    Returns
+    -------
+    float32 (H, W), chroma of optical density, and three bool (H, W): too grey for stain; colours
+    that only ink has; colours that tissue under ink has, and the densest tissue
+    """
     levels = np.maximum(np.arange(256), 1)
     tables = [np.maximum(-np.log(levels / light), 0).astype(np.float32) for light in glass]
     chroma = np.empty(smooth.shape[:2], dtype=np.float32)
-    grey, ink = (np.empty(smooth.shape[:2], dtype=bool) for _ in range(2))
+    grey, ink, near = (np.empty(smooth.shape[:2], dtype=bool) for _ in range(3))
     for top in range(0, len(smooth), _STRIP):
         rows = slice(top, top + _STRIP)
         r, g, b = (tables[channel][smooth[rows, :, channel]] for channel in range(3))
@@ -107,7 +114,8 @@ def _densities(
         red = (b > 0.7 * g) & (r < 0.4 * g) & (g > 1.6)
         black = (faintest > 1.0) & (chroma[rows] < 0.25 * densest)
         ink[rows] = opaque | blue | green | yellow | red | black
-    return chroma, grey, ink
+        near[rows] = ink[rows] | (r > 1.3) | ((faintest > 0.8) & (chroma[rows] < 0.35 * densest))
+    return chroma, grey, ink, near
 
 
 def _chroma_threshold(chroma: np.ndarray) -> float:
@@ -151,12 +159,23 @@ def _dark_field(smooth: np.ndarray, border: np.ndarray, *, mpp: float) -> str:
     return ""
 
 
-def _pen_marks(ink: np.ndarray, *, mpp: float) -> np.ndarray:
-    """Ink's colours in strokes: no lone pixels, gaps closed, blurred rims taken in."""
+def _pen_marks(ink: np.ndarray, near: np.ndarray, *, mpp: float) -> np.ndarray:
+    """Strokes in ink's colours: no lone pixels, gaps closed, blurred rims taken in.
+
+    Where a stroke crosses dense tissue its colour is lost, so parts of `near` belong to it, if
+    ink is a good share of them.
+    """
+    from scipy import ndimage
+
     if not ink.any():
         return ink
     strokes = _drop_small(_close(ink, _pixels(_CLOSING_UM, mpp)), _SMALLEST_UM2 / mpp**2)
-    return _dilate(strokes, _pixels(_RIM_UM, mpp))
+    parts, _ = ndimage.label(near | strokes)
+    of_strokes = np.bincount(parts[strokes], minlength=parts.max() + 1)
+    area = np.bincount(parts.ravel())
+    crossed = of_strokes > _INK_SHARE * area
+    crossed[0] = False
+    return _dilate(crossed[parts], _pixels(_RIM_UM, mpp))
 
 
 def _clean(mask: np.ndarray, *, mpp: float) -> np.ndarray:
