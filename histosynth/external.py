@@ -6,13 +6,20 @@ under a name made of the files' paths, sizes and dates, so what was imported onc
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from histosynth.errors import InputError
 from histosynth.files import short_hash
 from histosynth.image_files import codec_of
-from histosynth.imports import ScannedFolder, import_images, read_image_table, scan_folder
+from histosynth.imports import (
+    ScannedFolder,
+    find_masks,
+    import_images,
+    read_image_table,
+    scan_folder,
+)
 from histosynth.tilesets import TileSet
 
 REAL, TRAIN = "real", "train"
@@ -26,9 +33,12 @@ class Options:
     Attributes
     ----------
     size : side in pixels to resize all images to, by the antialiased filter of imports
-    patients : of real images: a regular expression with one group on paths below the folder, or a
-        table with the columns image and patient_id
+    patients : of real images: a regular expression with one group on paths below the folder (of
+        training images too, where it fits all of them), or a table with the columns image and
+        patient_id
     labels : set -> table with the columns image and label, or `folders` for all
+    masks : set -> folder with a mask for every image; the label is then the class that covers most
+    classes : names of the masks' values 0, 1, ...
     skip_broken : leave out files that cannot be read
     allow_codec_mismatch : score JPEG against PNG all the same
     """
@@ -36,18 +46,28 @@ class Options:
     size: int | None = None
     patients: str | None = None
     labels: Mapping[str, str] | str | None = None
+    masks: Mapping[str, Path] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
     skip_broken: bool = False
     allow_codec_mismatch: bool = False
 
 
 @dataclass(frozen=True)
 class External:
-    """A folder whose headers are sound; `facts` has label and patient of each image."""
+    """A folder whose headers are sound.
+
+    Attributes
+    ----------
+    facts : of each image, its label and patient where they are known
+    codec : of its files (`codec_of`)
+    masks : folder of its masks, where there are any
+    """
 
     name: str
     images: ScannedFolder
     facts: Mapping[Path, Mapping[str, str]]
     codec: str
+    masks: Path | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -78,8 +98,10 @@ def check_folders(
                 f"{folder}: {len(images.files)} images are too few for a score; give {wanted} at "
                 "the least, and a thousand for one to rely on"
             )
-        facts = _facts(name, images, options)
-        found[name] = External(name, images, facts, codec_of(images.files))
+        facts, masks = _facts(name, images, options), options.masks.get(name)
+        if masks is not None:
+            find_masks([file.path for file in images.files], folder, masks)
+        found[name] = External(name, images, facts, codec_of(images.files), masks)
     _check_alike(found, options)
     return found
 
@@ -100,14 +122,16 @@ def _facts(name: str, images: ScannedFolder, options: Options) -> dict[Path, dic
     elif isinstance(labels, Mapping) and name in labels:
         for path, row in read_image_table(files, folder, Path(labels[name])).items():
             facts[path] |= {key: row[key] for key in ("label", "patient_id") if row.get(key)}
-    if name == REAL and options.patients is not None:
-        for path, patient in _patients(files, folder, options.patients).items():
+    if name in (REAL, TRAIN) and options.patients is not None:
+        for path, patient in _patients(name, files, folder, options.patients).items():
             facts[path]["patient_id"] = patient
     return facts
 
 
-def _patients(files: Sequence[Path], folder: Path, given: str) -> dict[Path, str]:
+def _patients(name: str, files: Sequence[Path], folder: Path, given: str) -> dict[Path, str]:
     if Path(given).is_file():
+        if name == TRAIN:  # the table lists the real images
+            return {}
         rows = read_image_table(files, folder, Path(given), column="patient_id")
         return {path: row["patient_id"] for path, row in rows.items()}
     try:
@@ -123,6 +147,8 @@ def _patients(files: Sequence[Path], folder: Path, given: str) -> dict[Path, str
         )
     found = {path: pattern.search(path.relative_to(folder).as_posix()) for path in files}
     bare = [path for path, match in found.items() if not (match and match[1])]
+    if bare and name == TRAIN:
+        return {}
     if bare:
         raise InputError(
             f"--patients '{given}' does not fit {len(bare)} of {len(files)} images in {folder}, "
@@ -168,16 +194,23 @@ def import_external(
     log: Callable[[str], None],
 ) -> TileSet:
     """The folder's tile set in `work`, made unless the very same files were imported before."""
+    folder = external.images.folder
     known = [(str(f.path.resolve()), *_stamp(f.path)) for f in external.images.files]
     facts = {str(path): dict(row) for path, row in external.facts.items() if row}
-    identity = short_hash([known, facts, options.size, options.skip_broken, codec])
-    output = work / "sets" / f"{external.name}-{identity}"
+    identity: list[Any] = [known, facts, options.size, options.skip_broken, codec]
+    if external.masks is not None:
+        masks = find_masks([file.path for file in external.images.files], folder, external.masks)
+        identity += [options.classes, *((str(m.resolve()), *_stamp(m)) for m in masks.values())]
+    output = work / "sets" / f"{external.name}-{short_hash(identity)}"
     if (output / "tileset.json").is_file():
         log(f"{external.name}: unchanged since it was imported")
         return TileSet.open(output)
     return import_images(
-        external.images.folder,
+        folder,
         output,
+        masks=external.masks,
+        classes=options.classes if external.masks is not None else (),
+        label_by_class=external.masks is not None,
         size=options.size,
         facts=external.facts,
         skip_broken=options.skip_broken,

@@ -97,6 +97,46 @@ def read_labels(
     return tables
 
 
+def read_masks(
+    given: Sequence[str],
+    classes: str | None,
+    folders: Mapping[str, Path],
+    labels: Mapping[str, str] | str | None,
+) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """Mask folders by set, from NAME=FOLDER, and the names of their values 0, 1, ...
+
+    Raises
+    ------
+    InputError : a set that is not there or has labels already, masks without classes or of none.
+    """
+    masks: dict[str, Path] = {}
+    for text in given:
+        name, sign, folder = text.partition("=")
+        if not sign or name in masks or name not in folders:
+            raise InputError(
+                f"--masks {text}: expected NAME=FOLDER once a set, NAME being one of "
+                f"{', '.join(folders)}"
+            )
+        if labels == FOLDERS or name in (labels or {}):
+            raise InputError(f"--masks {text}: {name} has --labels too; leave one of them out")
+        masks[name] = Path(folder)
+        for other, images in folders.items():
+            if masks[name].resolve().is_relative_to(images.resolve()):
+                raise InputError(
+                    f"--masks {text}: lies inside {images} ({other}), whose subfolders are searched"
+                    " for images; move the masks out"
+                )
+    names = tuple(name.strip() for name in (classes or "").split(",") if name.strip())
+    if bool(masks) != bool(names) or len(set(names)) < len(names):
+        raise InputError(
+            f"--masks and --classes go together: found {len(masks)} folders of masks and the "
+            f"classes {', '.join(names) or 'none'}; name the class of each value 0, 1, ... once"
+        )
+    if masks and REAL not in masks:
+        raise InputError(f"--masks: expected {REAL}=FOLDER too, as classes are compared with it")
+    return masks, names
+
+
 def name_folders(real: Path, synthetic: Sequence[str], train: Path | None) -> dict[str, Path]:
     """Set names and their folders, `real` first.
 

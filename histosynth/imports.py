@@ -215,7 +215,7 @@ def read_image_table(
 
 
 def find_masks(files: Sequence[Path], folder: Path, masks: Path) -> dict[Path, Path]:
-    """The mask of every image of `folder`: the file of the same name in `masks`, but for its ending.
+    """The mask of every image of `folder`: the file of its name, but for the ending, in `masks`.
 
     Raises
     ------

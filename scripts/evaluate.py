@@ -3,32 +3,9 @@
 import argparse
 import shlex
 import sys
-from pathlib import Path
 
-from histosynth.scripting import git_commit, log, parser, run
-
-
-def build_parser() -> argparse.ArgumentParser:
-    made = parser(
-        f"{__doc__}\nSubfolders are searched too. It takes no study, no GPU and no weights.",
-        example="python scripts/evaluate.py --real cohort/png --synthetic theirs=gan/samples "
-        "--patients '^([^_]+)_' --report scores.html",
-        study=False,
-    )
-    add = made.add_argument
-    add("--real", type=Path, required=True, help="folder of real images")
-    add("--synthetic", action="append", required=True, metavar="NAME=FOLDER", help="or FOLDER")
-    add("--report", type=Path, required=True, help="HTML file; a .csv of all scores goes beside")
-    add("--patients", metavar="REGEX|TABLE", help="one group on names, or columns image,patient_id")
-    add("--labels", action="append", default=[], metavar="folders|NAME=TABLE", help="of each set")
-    add("--size", type=int, help="resize all (antialiased) to this side in pixels")
-    add("--encoder", action="append", default=[], metavar="KIND[:MODEL][:WEIGHTS]|YAML")
-    add("--train", type=Path, help="images the generator was trained on: scores memorization")
-    add("--work", type=Path, help="kept features (default: evaluate-work beside the report)")
-    add("--skip-broken", action="store_true", help="leave unreadable files out")
-    add("--allow-codec-mismatch", action="store_true", help="score JPEG against PNG, and say so")
-    add("--threads", type=int, default=1, help="CPU threads (default: 1)")
-    return made
+from histosynth.external_parser import build_parser
+from histosynth.scripting import git_commit, log, run
 
 
 def main(args: argparse.Namespace) -> None:
@@ -43,7 +20,9 @@ def main(args: argparse.Namespace) -> None:
     given.check_writable(args.report, table, work / "trial")
     folders = given.name_folders(args.real, args.synthetic, args.train)
     labels = given.read_labels(args.labels, folders)
-    options = Options(args.size, args.patients, labels, args.skip_broken, args.allow_codec_mismatch)
+    masks = given.read_masks(args.masks, args.classes, folders, labels)
+    flags = (args.skip_broken, args.allow_codec_mismatch)
+    options = Options(args.size, args.patients, labels, *masks, *flags)
     encoders = given.read_encoders(args.encoder)
     scores, checked = evaluate_folders(folders, encoders, work, options, log=log)
     made_by = Provenance(git_commit() or Provenance.commit, command=shlex.join(sys.argv))

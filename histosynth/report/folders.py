@@ -50,6 +50,7 @@ class SetFacts:
     codec: str
     patients: str
     labels: str
+    areas: tuple[float, ...]  # share of each class in its masks, where it has any
 
 
 def render_folders(
@@ -90,6 +91,7 @@ def render_folders(
         copies_found=privacy.planted_words(scores.memorization.get(REAL, {})),
         pairs=pair_rows(scores),
         facts=set_facts(scores, folders),
+        classes=scores.sets[REAL].classes,
         protocols=tables.protocol_rows(results),
         versions=pages.versions(results),
         glossary=[m for m in glossary.METRICS.values() if m.name in used],
@@ -155,6 +157,16 @@ def warnings(
                 "generated could come: take them out and score again."
             )
             found.append((f"{count} images of {name} are real images themselves.", rest))
+    known = [name for name in (REAL, TRAIN) if name in folders and _patients_known(folders[name])]
+    if known == [REAL, TRAIN]:
+        patients = [set(scores.sets[name].table["patient_id"]) for name in known]
+        if both := sorted(patients[0] & patients[1]):
+            rest = (
+                f"The first is {both[0]}. Real images are then nearer to the training images than "
+                "those of new patients, and copying is harder to see."
+            )
+            told = f"{len(both)} patients have real images among the training images too."
+            found.append((told, rest))
     for name in privacy.flagged(board):
         rest = (
             "Copies look like good images to every other score: look at the pairs under Privacy "
@@ -173,6 +185,10 @@ def warnings(
         rest = "Expect wide intervals, and prefer the kernel distance: it has no bias at small n."
         found.append((f"Only {scores.n} images of each set could be scored.", rest))
     return found
+
+
+def _patients_known(folder: External) -> bool:
+    return any("patient_id" in row for row in folder.facts.values())
 
 
 def findings(scores: Scores, folders: Mapping[str, External]) -> list[str]:
@@ -212,7 +228,7 @@ def set_facts(scores: Scores, folders: Mapping[str, External]) -> list[SetFacts]
         if (height, width) != side:
             pixels += f" → {side[1]} × {side[0]}"
         scored = {REAL: f"{len(scores.reference.rows)} + {scores.n}", TRAIN: "–"}
-        known = name == REAL and split_unit(scores) == "patient"
+        known = _patients_known(given)
         labels = table["label"].dropna()
         lines.append(
             SetFacts(
@@ -224,6 +240,7 @@ def set_facts(scores: Scores, folders: Mapping[str, External]) -> list[SetFacts]
                 given.codec,
                 str(table["patient_id"].nunique()) if known else "unknown",
                 ", ".join(f"{k} {v}" for k, v in labels.value_counts().sort_index().items()) or "–",
+                tuple(table[f"class_{c}"].mean() for c in tiles.classes),
             )
         )
     return lines
