@@ -67,9 +67,12 @@ def _shrink_by_torch(
     _, top, above = down
     rows, columns = (image.shape[0] - top) // factor, (image.shape[1] - left) // factor
     cells = image[top : top + rows * factor, left : left + columns * factor]
-    planes = torch.tensor(cells).permute(2, 0, 1)[None]
-    made = torch.nn.functional.interpolate(
-        planes, size=(rows, columns), mode="bicubic", antialias=True
+    planes = torch.from_numpy(cells if cells.flags.writeable else cells.copy()).permute(2, 0, 1)
+    shrunk = torch.nn.functional.interpolate(
+        planes[None], size=(rows, columns), mode="bicubic", antialias=True
     )
-    part = made[0, :, above : above + size[1], before : before + size[0]]
-    return np.ascontiguousarray(part.permute(1, 2, 0).numpy())
+    part = shrunk[0, :, above : above + size[1], before : before + size[0]].numpy()
+    made = np.empty((size[1], size[0], 3), dtype=np.uint8)
+    for channel in range(3):  # several times faster than one transposed copy
+        made[..., channel] = part[channel]
+    return made
