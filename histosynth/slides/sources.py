@@ -11,6 +11,7 @@ from histosynth.errors import InputError
 from histosynth.resizing import resize
 from histosynth.slides.annotations import (
     Annotation,
+    background_class,
     class_fractions,
     downsample_classes,
     open_annotation,
@@ -20,6 +21,7 @@ from histosynth.slides.annotations import (
 from histosynth.slides.cohorts import ADAPTERS
 from histosynth.slides.contact_sheet import slide_picture
 from histosynth.slides.faults import overview_faults
+from histosynth.slides.placement import misplaced
 from histosynth.slides.readers import Slide, open_slide, read_image
 from histosynth.slides.tiling import UNREADABLE, grid_positions
 from histosynth.slides.tissue import TISSUE_MPP, box_means, find_tissue
@@ -117,6 +119,7 @@ class SlideSource:
         self.reader = self._slide.reader
         self.note = ""
         self._scale = self.mpp / self._slide.mpp
+        self._background = background_class(self._classes, site=row["site"])
         self._seen: tuple[np.ndarray, np.ndarray]  # overview and tissue, once looked for
 
     def __enter__(self) -> Self:
@@ -136,7 +139,7 @@ class SlideSource:
         )
         overview, unread = self._slide.thumbnail(TISSUE_MPP)
         found = find_tissue(overview, mpp=max(TISSUE_MPP, self._slide.mpp))
-        self.note = found.reason
+        self.note = found.reason or self._misplaced(found.mask)
         self._seen = overview, found.mask
         boxes = self._boxes(positions)
         tissue = box_means(found.mask, boxes)
@@ -151,6 +154,16 @@ class SlideSource:
         if self._annotation is None and self._tiling.order == "entropy":
             entropy = type_entropy(overview, found.mask, boxes, seed=self._tiling.seed)
         return Candidates(positions, tissue, fractions, faults, entropy)
+
+    def _misplaced(self, tissue: np.ndarray) -> str:
+        if self._annotation is None:
+            return ""
+        return misplaced(
+            self._annotation,
+            tissue,
+            dimensions=self._slide.dimensions,
+            background=self._background,
+        )
 
     def _boxes(self, positions: np.ndarray) -> np.ndarray:
         """Tiles at level-0 positions (n, 2) as boxes (n, 4) of the overview."""

@@ -34,6 +34,7 @@ function under `@register_polygons`.
 
 from histosynth.slides.annotations import asap, geojson  # noqa: F401  (they register themselves)
 from histosynth.slides.annotations.classes import (
+    background_class,
     class_fractions,
     class_lookup,
     downsample_classes,
@@ -54,6 +55,7 @@ __all__ = [
     "Mask",
     "Polygon",
     "PolygonAnnotation",
+    "background_class",
     "class_fractions",
     "class_lookup",
     "downsample_classes",
