@@ -21,7 +21,8 @@ _DARK_FIELD = 100  # brightfield glass and pale tissue are brighter than this gr
 _BLACK = 30  # all channels at most: ink or a field that was not scanned, not stained tissue
 _FLAT = 3.0  # grey levels: standard deviation of a field that was not scanned
 _CLOSING_UM = 24.0
-_RIM_UM = 16.0  # smoothing blurs ink and black fields into what is around them
+_RIM_UM = 16.0  # smoothing blurs black fields into what is around them
+_PEN_RIM_UM = 40.0  # ink lies on the coverslip, out of focus
 _SMALLEST_UM2 = 2.0e4  # of tissue, of a pen mark, of a black field
 _LARGEST_HOLE_UM2 = 1.0e5  # lumina and fat belong to the tissue, the space between pieces does not
 _INK_SHARE = 0.1  # of a stroke that is in part over dense tissue
@@ -175,7 +176,7 @@ def _pen_marks(ink: np.ndarray, near: np.ndarray, *, mpp: float) -> np.ndarray:
     area = np.bincount(parts.ravel())
     crossed = of_strokes > _INK_SHARE * area
     crossed[0] = False
-    return _dilate(crossed[parts], _pixels(_RIM_UM, mpp))
+    return _dilate(crossed[parts], _pixels(_PEN_RIM_UM, mpp))
 
 
 def _clean(mask: np.ndarray, *, mpp: float) -> np.ndarray:
