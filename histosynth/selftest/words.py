@@ -1,0 +1,125 @@
+"""The self-test's result in words: tables for a terminal, and what to trust each score with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from histosynth.selftest.score import Kind, Score
+from histosynth.selftest.table import Reaction, Result, Verdict
+
+KIND_WORDS: dict[Kind, str] = {
+    "distance": "Distances: must see what is missing and what is wrong",
+    "fidelity": "Fidelity: must see images that are not real",
+    "diversity": "Diversity: must see what is missing",
+    "memorization": "Memorization: must see copies of training images",
+    "labels": "Labels: must see that labels do not fit",
+}
+MARKS: dict[Verdict, str] = {
+    "sees": "●",
+    "misses": "○",
+    "wrong way": "⚑",
+    "keeps still": "–",
+    "is moved": "⚑",
+    "at its best": "●",
+    "off": "⚑",
+    "": "",
+}
+LEGEND = (
+    "● sees the fault, ○ should see it and does not, – keeps still as it should, ⚑ moves where it "
+    "should not, or the wrong way; no mark: nothing claimed"
+)
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What one score did with all faults at their strongest: names of faults, by verdict."""
+
+    score: Score
+    sees: tuple[str, ...]
+    misses: tuple[str, ...]
+    moved: tuple[str, ...]
+    still: int
+    known: tuple[tuple[str, str], ...]
+
+
+def trusts(result: Result) -> list[Trust]:
+    """One entry a score, in the table's order."""
+    made = []
+    for score in result.scores:
+        own = [r for r in result.headline if r.score == score.name]
+
+        def named(*verdicts: Verdict, own: list[Reaction] = own) -> tuple[str, ...]:
+            return tuple(r.fault for r in own if r.verdict in verdicts)
+
+        made.append(
+            Trust(
+                score,
+                named("sees", "at its best"),
+                named("misses"),
+                named("wrong way", "is moved", "off"),
+                len(named("keeps still")),
+                tuple((r.fault, r.known) for r in own if r.known),
+            )
+        )
+    return made
+
+
+def change_words(change: float) -> str:
+    """A change in half widths: two digits, and large ones rounded."""
+    if not np.isfinite(change):
+        return ""
+    if abs(change) >= 99.5:
+        return f"{'+' if change > 0 else '−'}>99"
+    text = f"{change:+.1f}" if abs(change) < 9.95 else f"{change:+.0f}"
+    return {"+0.0": "0.0", "-0.0": "0.0"}.get(text, text.replace("-", "−"))
+
+
+def text_tables(result: Result) -> str:
+    """Every reaction for a terminal: one table a kind of score, one row a case."""
+    parts = []
+    for kind, words in KIND_WORDS.items():
+        scores = [score for score in result.scores if score.kind == kind]
+        if not scores:
+            continue
+        heads = [score.label for score in scores]
+        widths = [max(len(head), 8) for head in heads]
+        lines = [words, _line("", heads, widths)]
+        values = [f"{result.clean[score.name].value:.3g}" for score in scores]
+        lines.append(_line("no fault (value)", values, widths))
+        cases = dict.fromkeys((r.fault, r.dose) for r in result.reactions)
+        for fault, dose in cases:
+            own = {r.score: r for r in result.reactions if (r.fault, r.dose) == (fault, dose)}
+            cells = [
+                f"{change_words(own[s.name].change)} {MARKS[own[s.name].verdict] or ' '}"
+                for s in scores
+            ]
+            lines.append(_line(f"{fault}, {dose}" if dose else fault, cells, widths))
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _line(head: str, cells: list[str], widths: list[int]) -> str:
+    return head.ljust(32) + "  ".join(c.rjust(w) for c, w in zip(cells, widths, strict=True))
+
+
+def summary_words(result: Result) -> str:
+    """How many claims were met, in a sentence."""
+    claimed = [r for r in result.headline if r.verdict]
+    met = sum(r.met for r in claimed)
+    known = sum(bool(r.known) for r in claimed)
+    real, made, _ = result.n
+    return (
+        f"{met} of {len(claimed)} claims hold with {made} images against {real}; of those that "
+        f"do not, {known} are known limits of the scores."
+    )
+
+
+def unseen(result: Result) -> list[str]:
+    """Faults that some score should see, and none does."""
+    seen: dict[str, bool] = {}
+    for r in result.headline:
+        if r.claim == "worse" and r.verdict:
+            seen[r.fault] = seen.get(r.fault, False) or r.verdict == "sees"
+    return [fault for fault, by_any in seen.items() if not by_any]
