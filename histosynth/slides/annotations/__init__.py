@@ -25,8 +25,8 @@ A pixel takes the class at its centre. With polygons that means:
 - Every group must be claimed by a class. `""` or `"None"` in `groups` claims the polygons without a
   group. Case and outer blanks do not count. ASAP's groups of groups are not followed.
 
-What cannot be seen: a mask or polygons of another slide of the same shape, or shifted against the
-slide. Look at the contact sheet.
+What cannot be seen here: a mask or polygons of another slide of the same shape, or shifted against
+the slide. `slides.placement` asks where most of it lies on glass; look at the contact sheet.
 
 A further format is one file here: for images a class under `@register_annotation`, for polygons a
 function under `@register_polygons`.
