@@ -37,7 +37,7 @@ STAGE_VERSIONS = {
     "roundtrip": 2,
     "reference": 1,
     "judge": 1,
-    "fidelity": 2,
+    "fidelity": 3,
     "adherence": 2,
     "utility": 2,
     "memorization": 1,

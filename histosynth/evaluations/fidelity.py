@@ -26,8 +26,22 @@ if TYPE_CHECKING:
     from histosynth.settings import Evaluation
 
 DISTANCES = ("frechet_distance", "kernel_distance")
-NEIGHBOUR_SCORES = ("precision", "recall", "density", "coverage")
-FIDELITY_METRICS = DISTANCES + NEIGHBOUR_SCORES
+NEIGHBOUR_SCORES = (
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "clipped_density",
+    "clipped_coverage",
+)
+FURTHER = (
+    "frechet_distance_inf",
+    "kernel_distance_rbf",
+    "sliced_wasserstein",
+    "vendi",
+    "classifier_auc",
+)
+FIDELITY_METRICS = DISTANCES + NEIGHBOUR_SCORES + FURTHER
 
 
 def scored_subset(n_tiles: int, n: int, *, seed: int) -> np.ndarray:
@@ -164,6 +178,16 @@ def whole_rows(
         scored.row(m, intervals[m], protocol=neighbours, encoder=encoder, reason=remark, **counts)
         for m in NEIGHBOUR_SCORES
     ]
+    for metric, compute in sides.further().items():
+        try:
+            found = compute()
+        except InputError as error:  # such as one patient only: no reason to lose the others
+            rows.append(scored.absent(metric, str(error), encoder=encoder))
+            continue
+        told = plain | ({"sigma": sides.sigma} if metric == "kernel_distance_rbf" else {})
+        rows.append(
+            scored.row(metric, found, protocol=told, encoder=encoder, reason=remark, **counts)
+        )
     return rows
 
 

@@ -1,22 +1,43 @@
 """Two sets of features to compare, with the patient of every row: scores with their intervals."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from histosynth.metrics import frechet_distance, jackknife_interval, kernel_distance, prdc
+from histosynth.metrics import (
+    Reference,
+    classifier_auc,
+    clipped_scores,
+    frechet_distance,
+    frechet_distance_inf,
+    jackknife_interval,
+    kernel_distance,
+    median_distance,
+    prdc,
+    sliced_wasserstein,
+    vendi_score,
+)
 
 if TYPE_CHECKING:
     from histosynth.settings import Evaluation
 
-# The jackknife repeats a score some forty times; past this many pairs the neighbour scores, which
-# compare all pairs three times over, are given without an interval.
+# The jackknife repeats a score some forty times; past this many pairs, scores that compare all
+# pairs several times over, or sort all tiles, are given without an interval.
 _INTERVAL_PAIRS = 4_000_000
+# A classifier is as sure with this many tiles of a set, and takes seconds instead of minutes.
+_CLASSIFIED = 2000
 
 
 class Sides:
-    """Real and synthetic features with the patient of every row."""
+    """Real and synthetic features with the patient of every row.
+
+    Parameters
+    ----------
+    reference : what `real` needs for scores without an interval, where it is at hand
+    """
 
     def __init__(
         self,
@@ -25,9 +46,11 @@ class Sides:
         real_groups: np.ndarray,
         synthetic_groups: np.ndarray | None,
         settings: "Evaluation",
+        reference: Reference | None = None,
     ) -> None:
         self.real, self.synthetic, self.settings = real, synthetic, settings
         self.real_groups, self.synthetic_groups = real_groups, synthetic_groups
+        self.reference = reference or Reference(real, k=settings.neighbours)
 
     def subset(self, real: np.ndarray, synthetic: np.ndarray) -> "Sides":
         groups = None if self.synthetic_groups is None else self.synthetic_groups[synthetic]
@@ -50,6 +73,16 @@ class Sides:
             seed=self.settings.seed,
         )
 
+    @property
+    def many(self) -> bool:
+        """Whether the sets are too large for forty repetitions of what is not linear in them."""
+        return len(self.real) * len(self.synthetic) > _INTERVAL_PAIRS
+
+    @cached_property
+    def sigma(self) -> float:
+        """Width of the rbf kernel: the median distance between real tiles."""
+        return median_distance(self.real, seed=self.settings.seed)
+
     def distances(self) -> dict[str, Any]:
         return {
             "frechet_distance": self.jackknife(frechet_distance, (0, np.inf)),
@@ -57,12 +90,55 @@ class Sides:
         }
 
     def neighbour_scores(self) -> dict[str, Any]:
+        """Precision, recall, density, coverage, and the latter two clipped."""
+        if self.many:
+            return self.reference.pair_scores(self.synthetic)
         k = self.settings.neighbours
-        if len(self.real) * len(self.synthetic) > _INTERVAL_PAIRS:
-            return prdc(self.real, self.synthetic, k=k)
-        intervals = self.jackknife(lambda a, b: prdc(a, b, k=k), (0, np.inf))
+        intervals = self.jackknife(
+            lambda a, b: prdc(a, b, k=k) | clipped_scores(a, b, k=k), (0, np.inf)
+        )
         return {
             # All but density are shares.
             name: i if name == "density" else replace(i, ci_high=float(np.minimum(i.ci_high, 1)))
             for name, i in intervals.items()
         }
+
+    def further(self) -> dict[str, Callable[[], Any]]:
+        """Scores beside the usual ones; each may be out of the question for some sets."""
+        return {
+            "frechet_distance_inf": partial(
+                frechet_distance_inf,
+                self.real,
+                self.synthetic,
+                statistics=self.reference.statistics,
+                seed=self.settings.seed,
+            ),
+            "kernel_distance_rbf": lambda: self._interval(
+                partial(kernel_distance, kernel="rbf", sigma=self.sigma)
+            ),
+            "sliced_wasserstein": lambda: self._interval(
+                partial(sliced_wasserstein, seed=self.settings.seed), (0, np.inf)
+            ),
+            "vendi": lambda: self._interval(lambda _, b: vendi_score(b), (1, np.inf)),
+            "classifier_auc": self.classifier_auc,
+        }
+
+    def classifier_auc(self) -> Any:
+        """Of at most `_CLASSIFIED` tiles a set."""
+        rng = np.random.default_rng(self.settings.seed)
+        ours, theirs = (
+            np.sort(rng.permutation(len(x))[:_CLASSIFIED]) for x in (self.real, self.synthetic)
+        )
+        groups = None if self.synthetic_groups is None else self.synthetic_groups[theirs]
+        return classifier_auc(
+            self.real[ours],
+            self.synthetic[theirs],
+            real_groups=self.real_groups[ours],
+            synthetic_groups=groups,
+            seed=self.settings.seed,
+        )
+
+    def _interval(self, statistic: Any, bounds: tuple[float, float] = (-np.inf, np.inf)) -> Any:
+        if self.many:
+            return statistic(self.real, self.synthetic)
+        return self.jackknife(statistic, bounds)

@@ -13,7 +13,24 @@ class Metric:
     meaning: str
     caveat: str
 
+    @property
+    def direction(self) -> str:
+        """Which way is better, in words."""
+        if self.name in EFFECT_SIZES:
+            return "0 is no difference"
+        return "higher is better" if self.higher_is_better else "lower is better"
 
+
+EFFECT_SIZES = (
+    "od_hematoxylin_d",
+    "od_eosin_d",
+    "od_hematoxylin_sd_d",
+    "od_eosin_sd_d",
+    "nuclei_count_d",
+    "nuclei_area_d",
+    "class_area_d",
+    "class_entropy_d",
+)
 _METRICS = (
     Metric(
         "frechet_distance",
@@ -61,6 +78,74 @@ _METRICS = (
         True,
         "The share of real images with a synthetic one in their neighbourhood.",
         "Copies of training images raise it as good samples do.",
+    ),
+    Metric(
+        "clipped_density",
+        "Clipped density",
+        True,
+        "Density in which no real and no synthetic image counts more than once and odd real images "
+        "get no large neighbourhood; reads as the share of synthetic images that are good.",
+        "1 is what real images score against themselves, and anything above it is cut off.",
+    ),
+    Metric(
+        "clipped_coverage",
+        "Clipped coverage",
+        True,
+        "Coverage in which no synthetic image counts for much of the real ones; reads as the share "
+        "of good images that would cover as much.",
+        "Its scale takes images for independent, which tiles of a patient are not: read it beside "
+        "the real row.",
+    ),
+    Metric(
+        "frechet_distance_inf",
+        "Fréchet distance, extrapolated",
+        False,
+        "The Fréchet distance of infinitely many images, foretold from these and from halves of "
+        "both sets, which takes most of the bias of small sets away.",
+        "With fewer images than twice the number of features some of that bias is left; without "
+        "an interval.",
+    ),
+    Metric(
+        "kernel_distance_rbf",
+        "Kernel distance, Gaussian",
+        False,
+        "The kernel distance with a Gaussian kernel (as CMMD), whose width is the median distance "
+        "between real images; unbiased too, and sees any kind of difference.",
+        "Compares only at one width, which is part of the protocol.",
+    ),
+    Metric(
+        "sliced_wasserstein",
+        "Sliced Wasserstein",
+        False,
+        "How far images have to move along a random direction of feature space to turn one set "
+        "into the other, on average over 256 directions.",
+        "Not zero for samples of one distribution: compare with the real row.",
+    ),
+    Metric(
+        "vendi",
+        "Vendi score",
+        True,
+        "The effective number of different images in the set, by the similarity of their features.",
+        "Noise is diverse too: more than real images score is no merit. Grows with the number of "
+        "images.",
+    ),
+    Metric(
+        "classifier_auc",
+        "Real-or-synthetic AUC",
+        False,
+        "How well a logistic classifier tells synthetic images from real ones of patients that it "
+        "has not seen; 0.5 where it cannot tell.",
+        "Near 1 for almost every generator, as one small but constant trace is enough. Below 0.5 "
+        "is chance, not merit.",
+    ),
+    Metric(
+        "cluster_occupancy",
+        "Cluster occupancy",
+        False,
+        "How far the shares of the tissue clusters in the set lie from those in real tissue "
+        "(Jensen-Shannon divergence, 0 to 1).",
+        "Sees only how often each cluster occurs, not what its images look like; a few images give "
+        "more than zero by chance.",
     ),
     Metric(
         "map_iou",
@@ -170,6 +255,86 @@ _METRICS = (
         False,
         "Correlation of the image with its target’s pixels where nothing was handed over.",
         "A map alone makes image and target alike; the shuffled row has no common map.",
+    ),
+    Metric(
+        "od_hematoxylin_d",
+        "Haematoxylin",
+        False,
+        "Cohen’s d of the mean optical density of haematoxylin in a tile, synthetic images against "
+        "real test tiles: the difference of the means in standard deviations.",
+        "Stains are told apart by the colours of Ruifrok & Johnston, the same for all sets.",
+    ),
+    Metric(
+        "od_eosin_d",
+        "Eosin",
+        False,
+        "Cohen’s d of the mean optical density of eosin in a tile.",
+        "As for haematoxylin.",
+    ),
+    Metric(
+        "od_hematoxylin_sd_d",
+        "Haematoxylin, contrast",
+        False,
+        "Cohen’s d of the standard deviation of haematoxylin over the pixels of a tile.",
+        "Below 0 where images are blurred or washed out.",
+    ),
+    Metric(
+        "od_eosin_sd_d",
+        "Eosin, contrast",
+        False,
+        "Cohen’s d of the standard deviation of eosin over the pixels of a tile.",
+        "As for haematoxylin.",
+    ),
+    Metric(
+        "nuclei_count_d",
+        "Nuclei a tile",
+        False,
+        "Cohen’s d of the number of nuclei found in a tile by threshold and watershed.",
+        "A simple segmenter: look at its outlines. It errs on both sides alike only where both "
+        "are stained and focused alike.",
+    ),
+    Metric(
+        "nuclei_area_d",
+        "Area of nuclei",
+        False,
+        "Cohen’s d of the mean area of the nuclei that a tile shows whole.",
+        "Rough where a nucleus is a few pixels wide; darker stain makes nuclei somewhat larger.",
+    ),
+    Metric(
+        "class_area_d",
+        "Area of a class",
+        False,
+        "Cohen’s d of the share of a tile that a class covers, as a judge reads both sets.",
+        "A class that the judge does not see in synthetic images may be there all the same.",
+    ),
+    Metric(
+        "class_entropy_d",
+        "Entropy of classes",
+        False,
+        "Cohen’s d of the entropy of a tile’s class shares: how mixed its tissue is.",
+        "Read by the judge on both sides.",
+    ),
+    Metric(
+        "od_hematoxylin_w1",
+        "Haematoxylin, histogram",
+        False,
+        "How far the haematoxylin of a pixel has to change on average to turn one histogram into "
+        "the other (Wasserstein), in units of optical density.",
+        "Never below 0, so two real sets are a little apart, too: compare with the real row.",
+    ),
+    Metric(
+        "od_eosin_w1",
+        "Eosin, histogram",
+        False,
+        "The same of eosin.",
+        "Compare with the real row.",
+    ),
+    Metric(
+        "nuclei_area_w1",
+        "Area of nuclei, histogram",
+        False,
+        "The same of the areas of all whole nuclei, in µm², or pixels where their size is unknown.",
+        "Compare with the real row.",
     ),
 )
 METRICS = {metric.name: metric for metric in _METRICS}
