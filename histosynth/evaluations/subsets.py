@@ -32,14 +32,6 @@ if TYPE_CHECKING:
     from histosynth.tilesets import TileSet
 
 KINDS = ("label", "class", "site", "cluster")
-SUBSET_METRICS = (
-    "kernel_distance",
-    "frechet_distance",
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-)
 REQUESTED = "requested"
 NEAREST_CENTROID = "nearest centroid of the image's own features"
 _NO_SITE = ("", "unknown")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 
@@ -114,7 +116,7 @@ def fill(results: Results, condition: str, column: Column, subset: str = "all") 
     per_seed = {
         seed: _seed_row(results, rows, condition, seed, column, arm, subset) for seed in seeds
     }
-    cell = flagged(_over_seeds(per_seed), column)
+    cell = flagged(over_seeds(per_seed), column)
     if column.minus_real and condition != "real" and cell.status == "ok":
         cell = _minus_real(results, cell, column)
     return cell
@@ -162,11 +164,15 @@ def _seed_row(
         if rows.empty and not path.is_file():
             return Cell("missing", reason=f"no result file: {path}")
         return Cell("missing", reason=f"{path} has no row for {column.label}")
-    row = match.iloc[0]
+    return of_row(match.iloc[0].to_dict(), results.split_unit)
+
+
+def of_row(row: Mapping[str, Any], split_unit: str = "patient") -> Cell:
+    """The cell of one row of `Results.rows`; what holds for every score becomes its caveat."""
     reason = str(row["reason"])
     if row["status"] != "ok":
         return Cell(str(row["status"]), reason=reason or "no reason given")
-    caveat = split_remark(results.split_unit) if results.split_unit != "patient" else ""
+    caveat = split_remark(split_unit) if split_unit != "patient" else ""
     if not (caveat and reason.endswith(caveat)):
         caveat = ""
     return Cell(
@@ -187,7 +193,7 @@ def _count(value: float) -> int | None:
     return None if pd.isna(value) else int(value)
 
 
-def _over_seeds(per_seed: dict[int, Cell]) -> Cell:
+def over_seeds(per_seed: dict[int, Cell]) -> Cell:
     """Mean over the seeds of one protocol; what is left out is told in the reason."""
     good = {seed: cell for seed, cell in per_seed.items() if cell.status == "ok"}
     if not good:

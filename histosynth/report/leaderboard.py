@@ -57,7 +57,7 @@ def main_columns(results: Results) -> list[Column]:
     study, grid = results.study, Grid(results.study)
     columns = []
     for i, encoder in enumerate(study.evaluation.encoders):
-        names = ["frechet_distance", "kernel_distance"] + ["precision", "recall"] * (i == 0)
+        names = [*distances(results, encoder)] + ["precision", "recall"] * (i == 0)
         columns += [Column("fidelity", name, encoder) for name in names]
     if grid.has_group("adherence"):
         if study.classes:
@@ -78,6 +78,29 @@ def privacy_columns(study: Study) -> list[Column]:
     """One score of memorization that sees a shift of all images, one that sees a few copies."""
     privacy = (("nearest_train_auc", study.evaluation.encoders[0]), (PIXEL_SHARE, "pixels"))
     return [Column("memorization", name, encoder) for name, encoder in privacy]
+
+
+def few_tiles(results: Results, encoder: str) -> tuple[int, int] | None:
+    """Tiles of a set and features of the encoder, where there are fewer of the former."""
+    rows = results.rows
+    rows = rows[(rows["metric"] == "frechet_distance") & (rows["encoder"] == encoder)]
+    rows = rows[(rows["status"] == "ok") & (rows["subset"] == "all")]
+    for protocol in dict.fromkeys(rows["protocol"]):
+        told = results.protocols.get(str(protocol), {})
+        n, width = min(told.get("n_real") or 0, told.get("n_synthetic") or 0), told.get("features")
+        if width and 0 < n < width:
+            return n, width
+    return None
+
+
+def distances(results: Results, encoder: str) -> tuple[str, str]:
+    """The two distances, the one to trust first.
+
+    With fewer tiles than features a covariance is not of full rank and the Fréchet distance mostly
+    bias; the kernel distance is unbiased at every n.
+    """
+    names = ("frechet_distance", "kernel_distance")
+    return names[::-1] if few_tiles(results, encoder) else names
 
 
 def build(results: Results, columns: Iterable[Column]) -> Leaderboard:

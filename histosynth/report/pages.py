@@ -15,7 +15,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from histosynth.evaluations.rows import split_remark
-from histosynth.report import answer, gallery, glossary, leaderboard, plots, privacy, tables
+from histosynth.report import (
+    answer,
+    gallery,
+    glossary,
+    leaderboard,
+    plots,
+    privacy,
+    subsets,
+    tables,
+)
 from histosynth.report.cells import Column
 from histosynth.report.collect import Results
 from histosynth.report.data import shown_sheets
@@ -52,7 +61,9 @@ def render(results: Results, provenance: Provenance | None = None) -> str:
         plots=plots.dot_plots(results, board),
         scatters=plots.scatters(results, board),
         gallery=gallery.build(results),
-        fidelity=tables.fidelity_tables(results),
+        fidelity=tables.fidelity_tables(results, labels=False),
+        by_subset=subsets.tables_of(results),
+        few=few_tiles_words(results),
         adherence=tables.adherence_tables(results),
         utility=tables.utility_tables(results),
         privacy=privacy.tables_of(results),
@@ -74,6 +85,16 @@ def render(results: Results, provenance: Provenance | None = None) -> str:
         provenance=provenance,
         counts=counts,
     )
+
+
+def few_tiles_words(results: Results) -> list[str]:
+    """In which encoders the kernel distance stands first, and why."""
+    found = {e: leaderboard.few_tiles(results, e) for e in results.study.evaluation.encoders}
+    return [
+        f"{encoder}, {told[0]} tiles for {told[1]} features"
+        for encoder, told in found.items()
+        if told
+    ]
 
 
 def page_environment() -> Environment:

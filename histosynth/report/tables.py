@@ -10,7 +10,7 @@ from histosynth.report import figures
 from histosynth.report.cells import ARM_WORDS, Cell, Column, fill
 from histosynth.report.collect import Results
 from histosynth.report.glossary import metric
-from histosynth.report.leaderboard import letter_protocols, reference_names
+from histosynth.report.leaderboard import distances, letter_protocols, reference_names
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,16 @@ def lettered(caption: str, heads: tuple[str, ...], lines: list) -> ScoreTable:
     return ScoreTable(caption, heads, rows)
 
 
-def fidelity_tables(results: Results) -> list[ScoreTable]:
-    """Every fidelity metric that any row has, one table an encoder."""
+def fidelity_tables(results: Results, *, labels: bool = True) -> list[ScoreTable]:
+    """Every fidelity metric that any row has, one table an encoder, and one by label if asked."""
     rows = results.rows
     rows = rows[(rows["group"] == "fidelity") & (rows["subset"] == "all")]
-    names = [n for n in dict.fromkeys(rows["metric"].dropna()) if n]
+    found = [n for n in dict.fromkeys(rows["metric"].dropna()) if n]
+    subsets = _subsets(results, "fidelity", "kernel_distance", "label=") if labels else []
     tables = []
     for encoder in results.study.evaluation.encoders:
+        first = [name for name in distances(results, encoder) if name in found]
+        names = first + [name for name in found if name not in first]
         columns = [Column("fidelity", name, encoder) for name in names]
         if columns:
             heads = tuple(arrow(c.metric) for c in columns)
@@ -56,14 +59,13 @@ def fidelity_tables(results: Results) -> list[ScoreTable]:
                 for name in everyone(results, shuffled=False)
             ]
             tables.append(lettered(f"Features: {encoder}", heads, lines))
-        labels = _subsets(results, "fidelity", "kernel_distance", "label=")
-        if labels:
+        if subsets:
             column = Column("fidelity", "kernel_distance", encoder)
             lines = [
-                (name, "", tuple(fill(results, name, column, s) for s in labels))
+                (name, "", tuple(fill(results, name, column, s) for s in subsets))
                 for name in everyone(results, shuffled=False)
             ]
-            heads = tuple(s.removeprefix("label=") for s in labels)
+            heads = tuple(s.removeprefix("label=") for s in subsets)
             tables.append(lettered(f"Kernel distance by label, {encoder} features ↓", heads, lines))
     return tables
 
