@@ -115,15 +115,19 @@ def test_the_answer_names_a_leader_only_where_intervals_part(tmp_path):
 # Cells
 
 
-def test_seeds_become_a_mean_a_hull_of_intervals_and_a_spread(tmp_path):
+def test_spread_over_seeds_and_sampling_error_are_kept_apart(tmp_path):
     rows = [
-        row("map", "fidelity", "frechet_distance", value, seed=seed)
-        for seed, value in ((0, 1.0), (1, 1.2))
+        row("map", "fidelity", "frechet_distance", value, seed=seed, se=se)
+        for seed, value, se in ((0, 1.0, 0.02), (1, 1.2, 0.04))
     ]
     results = collect(folder_of(tmp_path, study(seeds=[0, 1]), rows))
     found = fill(results, "map", FRECHET)
-    assert (found.value, found.spread) == (pytest.approx(1.1), (1.0, 1.2))
+    assert found.value == pytest.approx(1.1)
+    # Standard deviation of 1.0 and 1.2, and the mean of their standard errors.
+    assert (found.seed_sd, found.se) == (pytest.approx(0.02**0.5), pytest.approx(0.03))
     assert (found.ci_low, found.ci_high) == (pytest.approx(0.95), pytest.approx(1.25))
+    page = Page(render(results))
+    assert "SD 0.14, SE 0.03" in page.text and "spread over seeds (SD)" in page.text
 
 
 def test_a_failed_seed_is_told_beside_the_mean_of_the_others(tmp_path):

@@ -1,16 +1,18 @@
 """The answer in plain language, made from the leaderboard: what leads, what ties, what failed.
 
-No sentence says more than the intervals do: where they overlap, nothing is ranked.
+No sentence says more than the comparisons do: what chance may have parted is not ranked.
 """
 
 from __future__ import annotations
+
+from itertools import combinations
 
 from histosynth.report import privacy
 from histosynth.report.cells import Cell, Column
 from histosynth.report.collect import Results
 from histosynth.report.figures import fixed
 from histosynth.report.glossary import metric
-from histosynth.report.leaderboard import Leaderboard, separated_better
+from histosynth.report.leaderboard import Leaderboard, is_better
 
 COUNTS = "no one two three four five six seven eight nine ten eleven twelve".split()
 SHORT = {"downstream_iou": "IoU", "downstream_auc": "AUC"}
@@ -77,13 +79,17 @@ def leaders(board: Leaderboard, column: Column, *, values: bool = True) -> str:
     if len({cell.protocol for cell in cells.values()}) > 1:
         return "the numbers follow different protocols, so they are not ranked together"
     marked = [name for name, cell in cells.items() if cell.mark]
+    paired = all(frozenset(pair) in board.pairs_in(column) for pair in combinations(cells, 2))
     if len(marked) == 1:
-        return f"{told[marked[0]]} leads, its interval clear of all others"
+        why = "by more than chance" if paired else "its interval clear of all others"
+        return f"{told[marked[0]]} leads, {why}"
     if marked:
-        return f"{listed([told[n] for n in marked])} share the lead, as their intervals overlap"
+        why = "what parts them may be chance" if paired else "as their intervals overlap"
+        return f"{listed([told[n] for n in marked])} share the lead, {why}"
     if not any(cell.has_interval for cell in cells.values()):
         return f"{everyone} come without intervals, so they are not ranked"
-    return f"{everyone} are not ranked, as their intervals overlap"
+    why = "what parts them may be chance" if paired else "as their intervals overlap"
+    return f"{everyone} are not ranked, {why}"
 
 
 def _shown(board: Leaderboard, column: Column, value: float) -> str:
@@ -164,13 +170,16 @@ def _mixed(board: Leaderboard, column: Column, cells: dict[str, Cell]) -> str:
     if real is None:
         return ""
     higher = metric(column.metric).higher_is_better
-    helps = [n for n, cell in cells.items() if separated_better(cell, real, higher)]
-    harms = [n for n, cell in cells.items() if separated_better(real, cell, higher)]
+    pairs, everyone = board.pairs_in(column), cells | {"real": real}
+    helps = [n for n in cells if is_better(n, "real", everyone, higher, pairs)]
+    harms = [n for n in cells if is_better("real", n, everyone, higher, pairs)]
     text = f"added to real tiles, synthetic ones move {SHORT[column.metric]} by "
     text += _span(board, column, [cell.value - real.value for cell in cells.values()])
     told = [f"clearly better with {_names(helps)}"] if helps else []
     told += [f"clearly worse with {_names(harms)}"] if harms else []
-    told = told or ["every interval overlaps that of real tiles alone"]
+    paired = all(frozenset((n, "real")) in pairs for n in cells)
+    chance = "no difference to real tiles alone is more than chance"
+    told = told or [chance if paired else "every interval overlaps that of real tiles alone"]
     return _sentence(f"{text}: {', '.join(told)}")
 
 

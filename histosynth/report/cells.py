@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from statistics import stdev
 from typing import Any
 
 import pandas as pd
@@ -63,8 +64,10 @@ class Column:
 class Cell:
     """One score of one condition over its generator seeds.
 
-    `value` is the mean over seeds, `ci_low` and `ci_high` the hull of the seeds' intervals,
-    `spread` the smallest and largest seed's value where there is more than one. `status` is ok,
+    `value` is the mean over seeds, `ci_low` and `ci_high` the hull of the seeds' intervals. What
+    makes the value uncertain is kept apart: `se` is the sampling error (the seeds' mean standard
+    error: they share patients, so it does not shrink with their number), `seed_sd` the standard
+    deviation over seeds where there is more than one. `status` is ok,
     failed, missing or not_applicable; an ok cell may carry a remark in `reason`, and is
     `incomplete` where a seed or the difference to the real arm is not there.
     """
@@ -73,7 +76,8 @@ class Cell:
     value: float = NAN
     ci_low: float = NAN
     ci_high: float = NAN
-    spread: tuple[float, float] | None = None
+    se: float = NAN
+    seed_sd: float = NAN
     seed_values: tuple[float, ...] = ()
     n_real: int | None = None
     n_synthetic: int | None = None
@@ -180,6 +184,7 @@ def of_row(row: Mapping[str, Any], split_unit: str = "patient") -> Cell:
         value=float(row["value"]),
         ci_low=float(row["ci_low"]),
         ci_high=float(row["ci_high"]),
+        se=float(row["se"]),
         seed_values=(float(row["value"]),),
         n_real=_count(row["n_real"]),
         n_synthetic=_count(row["n_synthetic"]),
@@ -216,7 +221,8 @@ def over_seeds(per_seed: dict[int, Cell]) -> Cell:
         value=sum(values) / len(values),
         ci_low=min(c.ci_low for c in cells) if all(c.has_interval for c in cells) else NAN,
         ci_high=max(c.ci_high for c in cells) if all(c.has_interval for c in cells) else NAN,
-        spread=(min(values), max(values)) if len(values) > 1 else None,
+        se=sum(c.se for c in cells) / len(cells),
+        seed_sd=stdev(values) if len(values) > 1 else NAN,
         seed_values=tuple(values),
         reason="; ".join([*told, *remarks]),
         incomplete=bool(told),

@@ -14,6 +14,7 @@ import pandas as pd
 
 from histosynth.config import Study
 from histosynth.errors import InputError
+from histosynth.evaluations.comparison import Comparison, read_comparison
 from histosynth.evaluations.rows import SPLIT_UNIT
 from histosynth.files import short_hash
 from histosynth.report.data import DataFacts, data_facts
@@ -76,6 +77,7 @@ class Results:
     versions: dict[str, str]
     score_seconds: dict[str, float]  # metrics file -> seconds
     absent: tuple[str, ...]  # "<what>: no such file: <path>"
+    comparisons: tuple[Comparison, ...] = ()  # of every pair of conditions; none before the end
 
     @property
     def split_unit(self) -> str:
@@ -126,8 +128,15 @@ def collect(folder: str | Path, *, partial: bool = False) -> Results:
         protocols=protocols,
         versions=versions,
         score_seconds={k: float(v["seconds"]) for k, v in files.items() if v.get("seconds")},
+        comparisons=tuple(_comparisons(folder, partial)),
         absent=tuple(absent),
     )
+
+
+def _comparisons(folder: Path, partial: bool) -> list[Comparison]:
+    """The tested pairs; none of a study that still runs, whose scores they may not be about."""
+    path = folder / "comparison.json"
+    return read_comparison(path) if path.is_file() and not partial else []
 
 
 def describe(name: str, condition: Condition) -> ConditionInfo:

@@ -1,20 +1,22 @@
 """The grid of conditions and scores: one cell a condition and column, ranked with care.
 
-Two rules keep a ranking honest. A condition ranks behind another only where their intervals lie
-wholly apart; and numbers of different protocols are never ranked together.
+Two rules keep a ranking honest. A condition ranks behind another only where their difference is
+more than chance: by the paired comparison of the two, corrected for all pairs, or where there is
+none, by intervals that lie wholly apart. And numbers of different protocols are never ranked
+together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from histosynth.config import OTHER_SITE, REFERENCE_SETS
-from histosynth.config import Study
+from histosynth.config import OTHER_SITE, REFERENCE_SETS, Study
 from histosynth.grid import Grid
 from histosynth.report.cells import Cell, Column, fill
 from histosynth.report.collect import Results
+from histosynth.report.differences import Pairs, pairs_of
 from histosynth.report.figures import digits
 
 PIXEL_SHARE = "memorized_share_1pct"
@@ -35,6 +37,10 @@ class Line:
 class Leaderboard:
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
+    pairs: tuple[Pairs, ...]  # tested pairs of each column
+
+    def pairs_in(self, column: Column) -> Pairs:
+        return self.pairs[self.columns.index(column)]
 
     @property
     def digits(self) -> tuple[int, ...]:
@@ -107,13 +113,15 @@ def build(results: Results, columns: Iterable[Column]) -> Leaderboard:
     """Fill the grid that the config promises, with every cell that is not there marked so."""
     columns = tuple(columns)
     ranked = [c.name for c in results.conditions if not c.apart]
-    filled = []
+    filled, tested = [], []
     for column in columns:
         cells = {c.name: fill(results, c.name, column) for c in results.conditions}
         cells |= {name: fill(results, name, column) for name in reference_names(results)}
         cells = letter_protocols(cells)
+        tested.append(pairs_of(results, column, cells))
         if column.expected is None:
-            cells |= rank({n: cells[n] for n in ranked}, column.higher_is_better)
+            contestants = {n: cells[n] for n in ranked}
+            cells |= rank(contestants, column.higher_is_better, pairs=tested[-1])
         filled.append(cells)
     lines = [
         Line(c.name, c.words, "apart" if c.apart else "ranked", tuple(f[c.name] for f in filled))
@@ -124,7 +132,7 @@ def build(results: Results, columns: Iterable[Column]) -> Leaderboard:
         Line(name, words(name), "reference", tuple(f[name] for f in filled))
         for name in reference_names(results)
     ]
-    return Leaderboard(columns, tuple(lines))
+    return Leaderboard(columns, tuple(lines), tuple(tested))
 
 
 def reference_names(results: Results) -> list[str]:
@@ -184,27 +192,41 @@ def separated_better(first: Cell, second: Cell, higher_is_better: bool) -> bool:
     return first.ci_high < second.ci_low
 
 
-def rank(cells: dict[str, Cell], higher_is_better: bool) -> dict[str, Cell]:
+def is_better(
+    first: str, second: str, cells: Mapping[str, Cell], higher_is_better: bool, pairs: Pairs
+) -> bool:
+    """Whether one condition beats another: by their tested pair, or else by their intervals."""
+    pair = pairs.get(frozenset((first, second)))
+    if pair is not None:
+        return pair.better == first
+    return separated_better(cells[first], cells[second], higher_is_better)
+
+
+def rank(
+    cells: dict[str, Cell], higher_is_better: bool, *, pairs: Pairs | None = None
+) -> dict[str, Cell]:
     """Rank the cells of a column within each protocol.
 
-    A rank is one more than the number of conditions that are better by a gap between intervals.
-    The mark is `best` for a single leader and `shares` for several that lead a third; where no
-    two conditions can be told apart, or a condition stands alone, nothing is marked.
+    A rank is one more than the number of conditions that are better beyond chance. The mark is
+    `best` for a leader who beats all others, and `shares` for several whom no leader beats; where
+    no two conditions can be told apart, or a condition stands alone, nothing is marked.
     """
     ranked = dict(cells)
     good = {name: cell for name, cell in cells.items() if cell.status == "ok"}
     for protocol in dict.fromkeys(cell.protocol for cell in good.values()):
         peers = {name: cell for name, cell in good.items() if cell.protocol == protocol}
-        ranks = {
-            name: 1 + sum(separated_better(p, cell, higher_is_better) for p in peers.values())
-            for name, cell in peers.items()
+        beaten_by = {
+            name: [p for p in peers if is_better(p, name, peers, higher_is_better, pairs or {})]
+            for name in peers
         }
-        leaders = [name for name, place in ranks.items() if place == 1]
+        unbeaten = {name for name in peers if not beaten_by[name]}
+        # Tested pairs need not form an order: who is beaten by no leader leads with them.
+        leaders = [name for name in peers if not unbeaten & set(beaten_by[name])]
         told_apart = len(leaders) < len(peers)
         for name, cell in peers.items():
             mark = ""
             if told_apart and name in leaders:
                 mark = "best" if len(leaders) == 1 else "shares"
-            place = ranks[name] if cell.has_interval and len(peers) > 1 else None
+            place = 1 + len(beaten_by[name]) if cell.has_interval and len(peers) > 1 else None
             ranked[name] = replace(cell, rank=place, mark=mark if place else "")
     return ranked

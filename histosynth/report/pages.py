@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 from histosynth.evaluations.rows import split_remark
 from histosynth.report import (
     answer,
+    differences,
     gallery,
     glossary,
     leaderboard,
@@ -60,6 +61,8 @@ def render(results: Results, provenance: Provenance | None = None) -> str:
         troubles=trouble_list(results, board),
         plots=plots.dot_plots(results, board),
         scatters=plots.scatters(results, board),
+        differences=differences.tables(zip(board.columns, board.pairs, strict=True)),
+        seed_lines=differences.seed_lines(board),
         gallery=gallery.build(results),
         fidelity=tables.fidelity_tables(results, labels=False),
         by_subset=subsets.tables_of(results),
@@ -110,6 +113,7 @@ def page_environment() -> Environment:
         "number": number,
         "fixed": fixed,
         "signed": signed,
+        "p_value": p_value,
         "names": mark_names,
         "duration": tables.duration,
         "percent": lambda share: "–" if pd.isna(share) else f"{share:.0%}",
@@ -123,6 +127,13 @@ def signed(value: float, decimals: int) -> str:
     """A difference with its sign always shown."""
     text = fixed(value, decimals)
     return f"+{text}" if value > 0 else text
+
+
+def p_value(value: float) -> str:
+    """Two digits, or that it is too small to matter how small."""
+    if pd.isna(value):
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
 
 
 def mark_names(text: str) -> Markup:
