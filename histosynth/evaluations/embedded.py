@@ -32,7 +32,7 @@ def features_of(
     Raises
     ------
     InputError
-        Features that are not there, of other tiles, or by different encoders.
+        Features that are not there, of other tiles, by different encoders or of unequal width.
     """
     arrays, made_by = [], []
     for tiles, path in zip(sets, paths, strict=True):
@@ -45,5 +45,11 @@ def features_of(
         if identity != made_by[0]:
             raise InputError(
                 f"{paths[0]} and {path} come from different encoders; embed both sets again"
+            )
+    for path, array in zip(paths, arrays, strict=True):
+        if array.shape[1] != arrays[0].shape[1]:
+            raise InputError(
+                f"{paths[0]} has {arrays[0].shape[1]} features a tile, {path} {array.shape[1]}; "
+                "one encoder gives equally many: embed both sets again"
             )
     return arrays, made_by[0]

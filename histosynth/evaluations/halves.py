@@ -72,9 +72,11 @@ def link_halves(real: TileSet, work: Path, *, split_unit: str) -> list[Half]:
     table = real.table
     labels = table["label"].to_numpy() if table["label"].notna().all() else None
     sides = deal_halves(table["patient_id"].astype(str).to_numpy(), labels)
+    # The folder's name tells of patients, labels and codec too, which the fingerprint does not.
+    identity = short_hash([split_unit, real.folder.name, real.fingerprint])
     made = []
     for name, rows in zip(("reference", "floor"), sides, strict=True):
-        folder = work / "sets" / f"real-{name}-{short_hash([split_unit, real.fingerprint])}"
+        folder = work / "sets" / f"real-{name}-{identity}"
         if not (folder / "tileset.json").is_file():
             link_tilesets(
                 folder,

@@ -1,0 +1,216 @@
+"""Folders that cannot be scored are refused before any work, with the file, and what to do."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from histosynth.errors import InputError
+from histosynth.evaluations.embedded import features_of
+from histosynth.evaluations.folders import Scores, evaluate_folders
+from histosynth.external import Options, check_folders
+from histosynth.external_arguments import (
+    name_folders,
+    read_encoders,
+    read_labels,
+    read_masks,
+)
+from histosynth.imports import import_images
+from histosynth.report.folders import render_folders
+
+LEAST = {"real": 20, "": 10}
+
+
+def noise(seed, side=32, channels=3):
+    shape = (side, side, channels) if channels > 1 else (side, side)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def write(folder, count, *, side=32, suffix="png", seed=0):
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        Image.fromarray(noise(seed + i, side)).save(folder / f"i{i:04}.{suffix}")
+    return folder
+
+
+def check(real, synthetic, **options):
+    return check_folders({"real": real, "theirs": synthetic}, Options(**options), least=LEAST)
+
+
+@pytest.fixture
+def real(tmp_path):
+    return write(tmp_path / "real", 20)
+
+
+def score(real, synthetic, work, **options) -> tuple[Scores, str]:
+    """Scores of two folders, and what their report says first."""
+    folders = name_folders(real, [f"theirs={synthetic}"], None)
+    encoders = read_encoders([])
+    scores, checked = evaluate_folders(
+        folders, encoders, work, Options(**options), log=lambda _: None
+    )
+    told = []
+    render_folders(scores, checked, say=told.append)
+    return scores, "\n".join(told)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_folder_of_too_few_images_is_named_with_its_count(real, tmp_path, count):
+    few = write(tmp_path / "few", count)
+    expected = rf"{few}: {count} images are too few.*give 10" if count else rf"{few}: no images"
+    with pytest.raises(InputError, match=expected):
+        check(real, few)
+    expected = rf"{few}: {count} images are too few.*give 20" if count else rf"{few}: no images"
+    with pytest.raises(InputError, match=expected):
+        check(few, real)
+
+
+def test_images_of_mixed_modes_are_scored_as_rgb_and_the_page_says_so(real, tmp_path):
+    mixed = write(tmp_path / "mixed", 8)
+    for mode in ("RGBA", "L", "CMYK", "P"):
+        suffix = "tif" if mode == "CMYK" else "png"
+        Image.fromarray(noise(99)).convert(mode).save(mixed / f"{mode}.{suffix}")
+    scores, _ = score(real, mixed, tmp_path / "work")
+    rows = scores.rows
+    assert (rows[(rows.condition == "theirs") & (rows.subset == "all")].status == "ok").all()
+    modes = scores.sets["theirs"].provenance["modes"]
+    assert modes == {"RGB": 8, "RGBA": 1, "L": 1, "CMYK": 1, "P": 1}
+
+
+@pytest.mark.parametrize("array", [noise(1).astype(np.uint16)[..., 0] * 257, None])
+def test_sixteen_bit_images_are_refused_by_name(real, tmp_path, array):
+    deep = write(tmp_path / "deep", 10)
+    if array is not None:
+        Image.fromarray(array).save(deep / "grey16.png")
+    else:
+        Image.fromarray(noise(1)[..., 0].astype(np.float32)).save(deep / "grey16.tif")
+    with pytest.raises(InputError, match=r"(?s)deep: 1 images have more than 8 bits.*grey16"):
+        check(real, deep)
+
+
+def test_a_picture_cut_off_among_thousands_is_named_and_may_be_skipped(tmp_path):
+    many = write(tmp_path / "many", 2000, side=8)
+    cut = many / "i1234.png"
+    cut.write_bytes(cut.read_bytes()[:120])  # its header is whole
+    with pytest.raises(InputError, match=r"(?s)1 of 2000 images cannot be read.*i1234\.png"):
+        import_images(many, tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
+    tiles = import_images(many, tmp_path / "out", skip_broken=True, progress=False)
+    assert len(tiles) == 1999 and tiles.provenance["skipped"] == ["i1234.png"]
+
+
+def test_sizes_that_differ_within_a_set_are_listed_and_can_be_resized(real, tmp_path):
+    uneven = write(tmp_path / "uneven", 9)
+    Image.fromarray(noise(5, 40)).save(uneven / "large.png")
+    expected = r"uneven: images of 2 sizes: 9 of 32 x 32, as i0000\.png; 1 of 40 x 40, as large.*--"
+    with pytest.raises(InputError, match=expected):
+        check(real, uneven)
+    assert check(real, uneven, size=32).keys() == {"real", "theirs"}
+    Image.fromarray(noise(5, 40)[:20]).save(uneven / "wide.png")
+    with pytest.raises(InputError, match=r"wide\.png is 40 x 20 pixels.*crop it first"):
+        check(real, uneven, size=32)
+
+
+def test_sets_of_other_sizes_are_refused_and_resized_when_asked(real, tmp_path):
+    larger = write(tmp_path / "larger", 10, side=48)
+    with pytest.raises(InputError, match=r"real are 32 x 32 pixels.*larger\) 48 x 48; --size N"):
+        check(real, larger)
+    scores, _ = score(real, larger, tmp_path / "work", size=32)
+    assert scores.sets["theirs"].size == (32, 32)
+    assert scores.sets["theirs"].provenance["resize"]
+
+
+def test_sets_of_other_codecs_are_refused_and_scored_apart_when_asked(real, tmp_path):
+    jpeg = write(tmp_path / "jpeg", 10, suffix="jpg")
+    with pytest.raises(InputError, match=r"stored as png.*jpeg\) as jpeg.*--allow-codec-mismatch"):
+        check(real, jpeg)
+    marked, told = score(real, jpeg, tmp_path / "work", allow_codec_mismatch=True)
+    assert "Sets of different codecs are compared (real png, theirs jpeg)" in told
+    plain, told = score(real, write(tmp_path / "png", 10), tmp_path / "work")
+    assert "codecs" not in told
+    assert not set(marked.rows.protocol.dropna()) & (set(plain.rows.protocol.dropna()) - {""})
+
+
+def test_real_test_images_in_a_synthetic_set_are_counted(real, tmp_path):
+    mixed = write(tmp_path / "mixed", 10, seed=500)
+    for i in range(4):
+        (mixed / f"real{i}.png").write_bytes((real / f"i{i:04}.png").read_bytes())
+    _, told = score(real, mixed, tmp_path / "work")
+    assert "4 images of theirs are real images themselves." in told
+
+
+def test_features_of_unequal_width_are_refused_by_file(tmp_path):
+    tiles = [import_images(write(tmp_path / n, 3), tmp_path / f"{n}-set") for n in ("a", "b")]
+    paths = []
+    for made, width in zip(tiles, (7, 8), strict=True):
+        path = made.folder.with_suffix(".npy")
+        np.save(path, np.zeros((3, width), np.float32))
+        about = {"tile_set": made.fingerprint, "shape": [3, width]}
+        path.with_suffix(".json").write_text(json.dumps(about))
+        paths.append(path)
+    with pytest.raises(InputError, match=r"a-set\.npy has 7 features a tile, .*b-set\.npy 8"):
+        features_of(tiles, paths)
+
+
+def test_folders_that_count_twice_are_refused(real, tmp_path):
+    theirs = write(tmp_path / "real" / "theirs", 2)
+    for synthetic, words in (
+        ([str(real)], "is given as real and as"),
+        ([str(theirs)], "lies inside"),
+        ([f"a={tmp_path}/none"], "no such folder"),
+        ([f"real={theirs}"], "the name 'real' is kept"),
+    ):
+        with pytest.raises(InputError, match=words):
+            name_folders(real, synthetic, None)
+
+
+def test_patients_labels_and_masks_that_do_not_fit_are_named(real, tmp_path):
+    theirs = write(tmp_path / "theirs", 10)
+    folders = {"real": real, "theirs": theirs}
+    for pattern, words in (
+        ("no_group", "has 0 groups; expected one"),
+        ("(x+)_", r"does not fit 20 of 20 images in .*real, the first is i0000\.png"),
+        ("(", "no such table, and no regular expression"),
+    ):
+        with pytest.raises(InputError, match=words):
+            check(real, theirs, patients=pattern)
+    with pytest.raises(InputError, match="20 images lie in no subfolder, the first is i0000"):
+        check(real, theirs, labels="folders")
+    with pytest.raises(InputError, match="NAME being one of real, theirs"):
+        read_labels(["ours=table.csv"], folders)
+    masks = write(tmp_path / "masks", 19)
+    given = [f"real={masks}"]
+    with pytest.raises(InputError, match="go together: found 1 folders of masks and the classes n"):
+        read_masks(given, None, folders, None)
+    with pytest.raises(InputError, match="real has --labels too"):
+        read_masks(given, "a,b", folders, {"real": "table.csv"})
+    with pytest.raises(InputError, match="expected real=FOLDER too"):
+        read_masks([f"theirs={masks}"], "a,b", folders, None)
+    with pytest.raises(InputError, match=r"lies inside .*real \(real\).*move the masks out"):
+        read_masks([f"real={write(real / 'masks', 1)}"], "a,b", folders, None)
+    (real / "masks" / "i0000.png").unlink()
+    found, names = read_masks(given, "a,b", folders, None)
+    with pytest.raises(InputError, match=r"1 of 20 images have no mask.*i0019\.png"):
+        check(real, theirs, masks=found, classes=names)
+
+
+def test_half_of_the_patients_must_suffice(real, tmp_path):
+    table = tmp_path / "patients.csv"
+    lines = [f"i{i:04}.png,p{int(i > 2)}" for i in range(20)]
+    table.write_text("\n".join(["image,patient_id", *lines]))
+    theirs = write(tmp_path / "theirs", 10)
+    with pytest.raises(InputError, match=r"split by patient into 17 and 3 \(2 patients\).*10 or m"):
+        score(real, theirs, tmp_path / "work", patients=str(table))
+
+
+def test_the_script_ends_with_one_line_and_no_traceback(real, tmp_path):
+    command = [sys.executable, ROOT / "scripts" / "evaluate.py", "--real", real]
+    command += ["--synthetic", write(tmp_path / "few", 3), "--report", tmp_path / "out.html"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "few: 3 images are too few for a score" in done.stderr
+    assert not (tmp_path / "out.html").exists() and not any((tmp_path / "evaluate-work").iterdir())
