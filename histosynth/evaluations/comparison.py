@@ -201,7 +201,7 @@ def _pair(score: Score, first: str, second: str, a: Seeds, b: Seeds) -> Comparis
         seed_sd=found.seed_sd,
     )
     if np.isnan(found.p):
-        reason = "no error can be estimated: too few patients, or too few tiles without one"
+        reason = "no error patient by patient is known of one of the two scores"
         return replace(made, status="not_applicable", reason=reason)
     return made
 

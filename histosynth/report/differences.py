@@ -78,13 +78,7 @@ def words(pairs: Iterable[Comparison]) -> str:
     against = [pair for pair in pairs if REAL in (pair.first, pair.second)]
     told = []
     if among:
-        beaten: dict[str, list[str]] = {}
-        for pair in among:
-            if pair.better:
-                loser = pair.second if pair.better == pair.first else pair.first
-                beaten.setdefault(pair.better, []).append(loser)
-        order = sorted(beaten, key=lambda name: -len(beaten[name]))
-        told += [f"`{name}` is better than {_listed(beaten[name])}" for name in order]
+        told += _who_beats_whom(among)
         open_pairs = sum(not pair.better for pair in among)
         if open_pairs == len(among):
             several = f"none of the {len(among)} differences" if len(among) > 1 else "no difference"
@@ -102,6 +96,24 @@ def words(pairs: Iterable[Comparison]) -> str:
         told.append("no condition differs from real tiles alone by more than chance")
     text = "; ".join(told)
     return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _who_beats_whom(pairs: list[Comparison]) -> list[str]:
+    """One clause for all conditions that are better than the same others."""
+    names = list(dict.fromkeys(name for pair in pairs for name in (pair.first, pair.second)))
+    losers: dict[str, set[str]] = {name: set() for name in names}
+    for pair in pairs:
+        if pair.better:
+            losers[pair.better] |= {pair.first, pair.second} - {pair.better}
+    winners: dict[tuple[str, ...], list[str]] = {}
+    for name in names:
+        if losers[name]:
+            beaten = tuple(n for n in names if n in losers[name])
+            winners.setdefault(beaten, []).append(name)
+    return [
+        f"{_listed(who)} {'is' if len(who) == 1 else 'are'} better than {_listed(list(beaten))}"
+        for beaten, who in sorted(winners.items(), key=lambda item: -len(item[0]))
+    ]
 
 
 def seed_lines(board: Leaderboard) -> list[SeedLine]:
