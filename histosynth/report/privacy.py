@@ -9,6 +9,7 @@ from histosynth.errors import InputError
 from histosynth.report import tables
 from histosynth.report.cells import PLANTED, Cell, Column, fill
 from histosynth.report.collect import Results
+from histosynth.report.crop_sources import crop_tables
 from histosynth.report.leaderboard import Leaderboard
 from histosynth.report.pictures import Picture, tile_uri
 from histosynth.report.stages import json_or_none
@@ -89,7 +90,7 @@ def sentence(board: Leaderboard, *, unseen: str = "real tissue of other patients
 
 
 def tables_of(results: Results) -> list[tables.ScoreTable]:
-    """A table for each encoder and for pixels, and one of copy-through where it applies."""
+    """A table for each encoder and for pixels; of copy-through and of twins with other crops."""
     rows = results.rows[results.rows["group"] == "memorization"]
     if rows.empty:
         return []
@@ -117,7 +118,7 @@ def tables_of(results: Results) -> list[tables.ScoreTable]:
     if lines:
         heads = tuple(tables.arrow(metric) for metric in COPIES)
         made.append(tables.lettered("Copy-through of pixels shown to the generator", heads, lines))
-    return made
+    return made + crop_tables(results)
 
 
 def _facts(results: Results, condition: str) -> dict[str, Any]:
