@@ -26,6 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--labels", action="store_true", help="labels are the names of the folder's subfolders")
     add("--size", type=int, help="resize all images (antialiased) to this side in pixels")
     add("--encoder", default="texture", metavar="KIND[:MODEL][:WEIGHTS]", help="default: texture")
+    add("--fault", action="append", metavar="NAME", help="plant only this (may be given again)")
     add("--output", type=Path, metavar="PAGE.html", help="the same as a page")
     add("--csv", type=Path, metavar="FILE.csv", help="every reaction, one a row")
     add("--seed", type=int, default=0, help="of groups and faults (default: 0)")
@@ -55,7 +56,7 @@ def main(args: argparse.Namespace) -> None:
     else:
         scene, about = _scene_of_images(args, encoder), str(args.images)
     log("planting faults")
-    result = self_test(scene, seed=args.seed)
+    result = self_test(scene, faults=args.fault, seed=args.seed)
     print(text_tables(result))
     print(f"\nChanges are in half widths of the 95 % interval without a fault. {LEGEND}.")
     print(summary_words(result))
@@ -83,7 +84,7 @@ def _scene_of_images(args: argparse.Namespace, encoder):
 
     labels = FOLDERS if args.labels else None
     options = Options(size=args.size, patients=args.patients, labels=labels)
-    external = check_folders({REAL: args.images}, options, least={REAL: 3 * LEAST})[REAL]
+    external = check_folders({REAL: args.images}, options, least={"": 3 * LEAST})[REAL]
     with tempfile.TemporaryDirectory() as work:
         tiles = import_external(external, Path(work), options, codec=external.codec, log=log)
         return scene_of_sets(tiles, None, encoder, seed=args.seed)

@@ -50,7 +50,7 @@ MUST_KEEP_STILL: Mapping[Kind, tuple[str, ...]] = {
     "memorization": _NOTHING + _SHUFFLE,
     "labels": ("turned", "half as many", "one outlier"),
 }
-# What no real data can excuse: they decide the exit code on anybody's images.
+# At these no real data can excuse a score that is not at its best, or does not keep still.
 CERTAIN = ("identical sets", "labels shuffled")
 
 
