@@ -17,8 +17,8 @@ _FOCUS_MPP = 2.0  # the finest detail looked at; noise and compression lie below
 _COARSE = 4  # coarse detail over fine: 8 um, the size of a nucleus
 _SHARP = 0.15  # fine over coarse detail
 _NOISE = 0.5  # grey levels of fine detail that noise and compression make up
-_VISIBLE = 3.0  # grey levels of coarse detail; tissue in focus has more than 15
-_CLEAR = 205  # mean of a tile's darkest channel: flat and darker is no glass, fat or lumen
+_VISIBLE = 4.0  # grey levels of coarse detail; half of a tissue's points in focus have over 15
+_CLEAR = 205  # the darkest channel of glass, fat and lumina is brighter
 _SMALLEST_SIDE = 24  # pixels of _FOCUS_MPP: a smaller tile shows too few structures to judge
 
 
@@ -47,7 +47,7 @@ def image_fault(image: np.ndarray, *, mpp: float, reject: Sequence[str]) -> str:
 
     The rule abstains, and returns "", where the resolution is unknown or coarser than 2 um a
     pixel, where the tile is smaller than 48 um, and where it is flat and bright, as in fat or in a
-    lumen. Flat and coloured is out of focus: tissue far off, or ink that lies on the glass.
+    lumen. Coloured but flat is out of focus: tissue far off, or ink that lies on the glass.
 
     Parameters
     ----------
@@ -79,24 +79,28 @@ def focus_score(image: np.ndarray, *, mpp: float) -> float:
 
     Returns
     -------
-    float, 0 where a coloured tile has no detail at all, NaN where nothing can be said (see
+    float, 0 where a coloured tile has hardly any detail, NaN where nothing can be said (see
     `image_fault`)
     """
-    grey = Image.fromarray(image).convert("L")
     if not 0 < mpp <= _FOCUS_MPP:
         return np.nan
-    width, height = (round(side * mpp / _FOCUS_MPP) for side in grey.size)
+    small = Image.fromarray(image)
+    width, height = (round(side * mpp / _FOCUS_MPP) for side in small.size)
     if min(width, height) < _SMALLEST_SIDE:
         return np.nan
-    if (width, height) != grey.size:
-        grey = grey.resize((width, height), Image.Resampling.BILINEAR)
-    values = np.asarray(grey, dtype=np.float32)
-    pairs = _neighbour_means(values, 1)
-    fours = _neighbour_means(pairs, 2)
-    fine, coarse = _roughness(pairs, step=1), _roughness(fours, step=_COARSE)
-    if coarse < _VISIBLE:
-        return 0.0 if image.mean(axis=(0, 1)).min() < _CLEAR else np.nan
-    return float(np.sqrt(max(fine**2 - _NOISE**2, 0)) / coarse)
+    if (width, height) != small.size:
+        small = small.resize((width, height), Image.Resampling.BILINEAR)
+    pairs = _neighbour_means(np.asarray(small.convert("L"), dtype=np.float32), 1)
+    fine, coarse = _laplacian(pairs, 1), _laplacian(_neighbour_means(pairs, 2), _COARSE)
+    # A speck of dust is sharp in any tile, so most of what is coloured must show detail.
+    darkest = np.asarray(small, dtype=np.float32).min(axis=2)
+    darkest = _neighbour_means(_neighbour_means(darkest, 1), 2)
+    coloured = darkest[_COARSE:-_COARSE, _COARSE:-_COARSE] < _CLEAR
+    if coloured.mean() >= 0.5 and np.median(np.abs(coarse[coloured])) < _VISIBLE:
+        return 0.0
+    if (spread := _root_mean_square(coarse)) < _VISIBLE:
+        return np.nan
+    return float(np.sqrt(max(_root_mean_square(fine) ** 2 - _NOISE**2, 0)) / spread)
 
 
 def _neighbour_means(values: np.ndarray, step: int) -> np.ndarray:
@@ -105,11 +109,15 @@ def _neighbour_means(values: np.ndarray, step: int) -> np.ndarray:
     return (values[:, step:] + values[:, :-step]) * np.float32(0.25)
 
 
-def _roughness(values: np.ndarray, *, step: int) -> float:
-    """Root mean square of the Laplacian over neighbours `step` apart."""
+def _laplacian(values: np.ndarray, step: int) -> np.ndarray:
+    """Sum of the four neighbours `step` apart, less four times the value."""
     inner = values[step:-step, step:-step]
     laplacian = values[2 * step :, step:-step] + values[: -2 * step, step:-step]
     laplacian += values[step:-step, 2 * step :]
     laplacian += values[step:-step, : -2 * step]
     laplacian -= 4 * inner
-    return float(np.sqrt(np.square(laplacian).mean()))
+    return laplacian
+
+
+def _root_mean_square(values: np.ndarray) -> float:
+    return float(np.sqrt(np.square(values).mean()))

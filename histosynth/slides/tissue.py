@@ -130,7 +130,7 @@ def _black_fields(smooth: np.ndarray, *, mpp: float) -> np.ndarray:
     """bool (H, W): large parts that are black and, unlike black marker, flat."""
     from scipy import ndimage
 
-    black = smooth.max(axis=2) <= _BLACK
+    black = np.logical_and.reduce([smooth[..., channel] <= _BLACK for channel in range(3)])
     if not black.any():
         return black
     radius = _pixels(_RIM_UM, mpp)
