@@ -57,8 +57,8 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME=FOLDER",
         help="masks of a set, named as its images: scores class by class too, an image counting "
-        "for the class that covers most of it. Whether images obey their masks takes a segmenter "
-        "trained on real tissue, which a study has",
+        "for the class that covers most of it. Whether images obey their masks is not scored: it "
+        "takes a segmenter trained on real tissue",
     )
     add(
         "--classes",
