@@ -6,7 +6,7 @@ import torch
 from torch_fidelity.metric_kid import kid_features_to_metric
 
 from histosynth.errors import InputError
-from histosynth.metrics import kernel_distance
+from histosynth.metrics import kernel_distance, median_distance
 
 RNG = np.random.default_rng(0)
 
@@ -82,6 +82,73 @@ def test_float32_products_stay_within_the_stated_tolerance():
     assert kernel_distance(torch.from_numpy(x), torch.from_numpy(y)) == kernel_distance(x, y)
     # One float64 side makes everything float64.
     assert kernel_distance(x.astype(np.float64), y) == pytest.approx(expected, rel=1e-12)
+
+
+# The Gaussian kernel
+
+
+def test_rbf_equals_the_sum_over_all_pairs():
+    x, y = RNG.normal(size=(7, 5)), RNG.normal(size=(9, 5)) + 0.5
+
+    def k(a, b):
+        return np.exp(-((a - b) ** 2).sum() / (2 * 1.7**2))
+
+    xx = sum(k(x[i], x[j]) for i in range(7) for j in range(7) if i != j) / (7 * 6)
+    yy = sum(k(y[i], y[j]) for i in range(9) for j in range(9) if i != j) / (9 * 8)
+    xy = sum(k(a, b) for a in x for b in y) / (7 * 9)
+    found = kernel_distance(x, y, kernel="rbf", sigma=1.7)
+    assert found == pytest.approx(xx + yy - 2 * xy, rel=1e-11)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 2.0, 10.0])
+def test_rbf_is_unbiased_for_gaussians_whose_distance_is_known(sigma):
+    # E k of independent N(m, s^2 I) and N(m', s'^2 I) in d dimensions, with v = sigma^2 + s^2 +
+    # s'^2: (sigma^2 / v)^(d / 2) exp(-|m - m'|^2 / (2 v)).
+    d, s, shift = 3, 1.4, 0.5
+
+    def mean_kernel(s1, s2, apart):
+        v = sigma**2 + s1**2 + s2**2
+        return (sigma**2 / v) ** (d / 2) * np.exp(-(apart**2) * d / (2 * v))
+
+    truth = mean_kernel(1, 1, 0) + mean_kernel(s, s, 0) - 2 * mean_kernel(1, s, shift)
+    found = [
+        kernel_distance(
+            RNG.normal(size=(60, d)),
+            RNG.normal(size=(80, d)) * s + shift,
+            kernel="rbf",
+            sigma=sigma,
+        )
+        for _ in range(200)
+    ]
+    assert abs(np.mean(found) - truth) < 4 * np.std(found) / np.sqrt(200)
+
+
+def test_rbf_does_not_depend_on_chunk_order_or_origin():
+    x, y = RNG.normal(size=(53, 16)), RNG.normal(size=(41, 16)) + 0.3
+    expected = kernel_distance(x, y, kernel="rbf", sigma=4)
+    for a, b, chunk in ((x, y, 7), (y, x, 2048), (x[::-1], y, 2048), (x + 100, y + 100, 10)):
+        found = kernel_distance(a, b, kernel="rbf", sigma=4, chunk=chunk)
+        assert found == pytest.approx(expected, rel=1e-9)
+    single = kernel_distance(x.astype(np.float32), y.astype(np.float32), kernel="rbf", sigma=4)
+    assert single == pytest.approx(expected, abs=1e-6)  # kernels are at most 1
+
+
+def test_median_distance_is_that_of_all_pairs_and_of_a_subset_about_the_same():
+    x = RNG.normal(size=(400, 6))
+    apart = [np.linalg.norm(a - b) for i, a in enumerate(x) for b in x[:i]]
+    assert median_distance(x) == pytest.approx(np.median(apart), rel=1e-12)
+    assert median_distance(x, most=150) == pytest.approx(np.median(apart), rel=0.05)
+    with pytest.raises(InputError, match="half of all pairs of tiles are at distance 0"):
+        median_distance(np.ones((5, 3)))
+
+
+def test_a_kernel_without_a_width_or_unknown_is_refused():
+    x = RNG.normal(size=(10, 4))
+    for sigma in (None, 0, float("nan")):
+        with pytest.raises(InputError, match="needs a width above 0"):
+            kernel_distance(x, x, kernel="rbf", sigma=sigma)
+    with pytest.raises(InputError, match="expected polynomial or rbf"):
+        kernel_distance(x, x, kernel="linear")
 
 
 def test_bad_features_are_named():

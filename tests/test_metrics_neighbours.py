@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from prdc import compute_prdc
+from scipy.stats import betabinom
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from histosynth.errors import InputError
-from histosynth.metrics import prdc
+from histosynth.metrics import clipped_scores, prdc
 
 RNG = np.random.default_rng(0)
 
@@ -146,3 +147,69 @@ def test_too_few_tiles_for_k_is_an_error_with_the_cure():
         prdc(real, real, k=0)
     with pytest.raises(InputError, match="synthetic features: NaN"):
         prdc(real, np.where(real > 0, np.nan, real))
+
+
+# Clipped density and coverage
+
+
+@pytest.mark.parametrize(
+    ("seed", "n", "m", "d", "k", "scale", "shift", "density", "coverage"),
+    [
+        # Printed by the authors' program (github.com/nicolassalvy/ClippedDensityCoverage).
+        (0, 200, 150, 6, 5, 0.9, 0.2, 1.0, 0.9006622516556292),
+        (2, 201, 160, 4, 5, 1.3, 0.5, 0.5293896321070235, 0.546583850931677),
+        (3, 90, 90, 3, 1, 1.0, 0.0, 1.0, 1.0),
+        (4, 80, 70, 5, 5, 1.0, 9.0, 0.0, 0.0),
+    ],
+)
+def test_clipped_scores_are_those_of_the_authors_program(
+    seed, n, m, d, k, scale, shift, density, coverage
+):
+    rng = np.random.default_rng(seed)
+    real, synthetic = rng.normal(size=(n, d)), rng.normal(size=(m, d)) * scale + shift
+    if seed == 2:
+        real[:5] += 30  # outliers, whose balls would hold everything
+    found = clipped_scores(real, synthetic, k=k)
+    assert found == pytest.approx(
+        {"clipped_density": density, "clipped_coverage": coverage}, rel=1e-13
+    )
+
+
+@pytest.mark.parametrize(("n", "m", "k"), [(25, 30, 3), (24, 40, 2)])
+def test_clipped_scores_equal_their_definition(n, m, k):
+    real, synthetic = RNG.normal(size=(n, 3)), RNG.normal(size=(m, 3)) * 1.2 + 0.3
+    d = np.linalg.norm(real[:, None] - synthetic, axis=2)
+    own = np.linalg.norm(real[:, None] - real, axis=2)
+    radii = np.sort(own, axis=1)[:, k]
+    clipped = np.minimum(radii, np.median(radii))
+    of_synthetic = np.minimum((d <= clipped[:, None]).sum(axis=0), k).mean()
+    of_real = np.minimum((own <= clipped[:, None]).sum(axis=0) - 1, k).mean()
+    found = clipped_scores(real, synthetic, k=k)
+    assert found["clipped_density"] == pytest.approx(min(of_synthetic / of_real, 1), rel=1e-12)
+    covered = np.minimum((d < radii[:, None]).sum(axis=1), k).mean() / k
+    levels = [
+        sum(min(j, k) * betabinom.pmf(j, good, k, n - k) for j in range(good + 1)) / k
+        for good in range(m + 1)
+    ]
+    reached = next((i for i in range(k, m + 1) if levels[i] >= covered), m + 1)
+    assert found["clipped_coverage"] == pytest.approx(reached / (m + 1), rel=1e-12)
+
+
+def test_clipped_scores_fall_with_the_share_of_good_tiles():
+    # What they are for: 1 - p of the tiles replaced by far ones leaves a score of p.
+    real, good = RNG.normal(size=(1500, 4)), RNG.normal(size=(1500, 4))
+    for share in (0.25, 0.5, 0.75, 1.0):
+        synthetic = good.copy()
+        synthetic[: int((1 - share) * 1500)] += 100
+        found = clipped_scores(real, synthetic)
+        # 1,500 tiles: about 0.02 of sampling error, twice over.
+        assert found["clipped_density"] == pytest.approx(share, abs=0.05)
+        assert found["clipped_coverage"] == pytest.approx(share, abs=0.08)
+
+
+def test_outliers_raise_density_but_not_clipped_density():
+    real = RNG.normal(size=(200, 4))
+    outliers = np.vstack([real, RNG.normal(size=(10, 4)) * 30])
+    far = RNG.normal(size=(200, 4)) * 5 + 20
+    assert prdc(outliers, far)["density"] > 0.2
+    assert clipped_scores(outliers, far)["clipped_density"] == 0
