@@ -170,15 +170,19 @@ def reference_words(name: str, *, unit: str = "patient") -> str:
 def letter_protocols(cells: dict[str, Cell]) -> dict[str, Cell]:
     """Mark the cells of a column with a, b, ... where they do not all share one protocol.
 
-    Shuffled rows follow from the rows they shuffle, and do not count.
+    Shuffled rows follow from the rows they shuffle, and do not count. Real tiles of another site
+    are a reference that never shares the protocol, so where all others do, only they are marked.
     """
-    seen = [c.protocol for n, c in cells.items() if c.status == "ok" and "~" not in n]
-    protocols = list(dict.fromkeys(seen))
-    if len(protocols) < 2:
-        return cells
-    letters = {p: chr(ord("a") + i % 26) for i, p in enumerate(protocols)}
+    good = {n: c for n, c in cells.items() if c.status == "ok" and "~" not in n}
+    apart = {n for n in good if n.strip() == OTHER_SITE}  # tables add the arm to a name
+    common = list(dict.fromkeys(c.protocol for n, c in good.items() if n not in apart))
+    marked = set(cells) if len(common) > 1 else apart
+    protocols = [*(common if len(common) > 1 else []), *(good[n].protocol for n in apart)]
+    letters = {p: chr(ord("a") + i % 26) for i, p in enumerate(dict.fromkeys(protocols))}
     return {
         name: replace(cell, protocol_letter=letters.get(cell.protocol, ""))
+        if name in marked
+        else cell
         for name, cell in cells.items()
     }
 
