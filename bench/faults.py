@@ -234,38 +234,33 @@ def borders(grounds: list[Ground], quick: bool) -> Iterator[Row]:
             yield f"grey {grey}, noise {noise}", name, *share(hit)
 
 
-def blur(tiles: dict[str, list[tuple[np.ndarray, float]]], quick: bool) -> Iterator[Row]:
-    """Tissue tiles called blurred, by sigma in um, at each resolution."""
+def blur(tiles: dict[str, tuple[list[np.ndarray], float]], quick: bool) -> Iterator[Row]:
+    """Tissue tiles called blurred, by sigma in um and by the resolution they are taken at."""
     for sigma in (0, 4) if quick else (0, 1, 2, 3, 4, 6, 8, 12, 16, 24):
-        for name, images in tiles.items():
-            hit = [
-                image_fault(scanned(image, sigma=sigma / mpp), mpp=mpp, reject=ALL) == BLURRED
-                for image, mpp in images
-            ]
-            yield f"sigma {sigma} um", name, *share([np.array(hit)])
+        for name, (images, mpp) in tiles.items():
+            out = [Image.fromarray(scanned(image, sigma=sigma / mpp)) for image in images]
+            for coarser in (mpp, 1.0, 2.0) if name == "real slide" else (mpp,):
+                size = round(out[0].width * mpp / coarser)
+                small = [np.asarray(i.resize((size, size), Image.Resampling.LANCZOS)) for i in out]
+                hit = [image_fault(i, mpp=coarser, reject=ALL) == BLURRED for i in small]
+                yield f"sigma {sigma} um", f"{name}, {coarser:.1f} um", *share([np.array(hit)])
 
 
-def blur_tiles(quick: bool) -> dict[str, list[tuple[np.ndarray, float]]]:
-    """Tiles of tissue, sharp as scanned, by whence they are and their um a pixel."""
+def blur_tiles(quick: bool) -> dict[str, tuple[list[np.ndarray], float]]:
+    """Tiles of tissue in focus, as scanned, by whence they are, and their um a pixel."""
     tiles = {}
     if DATA.is_dir():
         with open_slide(DATA / "slides/CMU-1-Small-Region.svs") as slide:
             overview = Ground("", slide.thumbnail(TISSUE_MPP)[0], TISSUE_MPP)
             kept = grid(overview)[look(overview, np.zeros(1, dtype=bool)).tissue >= 0.5]
-            corners = [(int(x), int(y)) for x, y in kept[:: 2 if quick else 1, :2] * TISSUE_MPP * 2]
-            for mpp in (slide.mpp, 1.0, 2.0):
-                size = round(TILE_UM / mpp)
-                tiles[f"real slide, {mpp:.2g} um"] = [
-                    (slide.read_region(x, y, size, mpp), mpp) for x, y in corners
-                ]
-        tiles["EBHI-Seg, 0.4 um"] = [(image, EBHI_MPP) for image in ebhi_images(9 if quick else 3)]
+            corners = (kept[:: 2 if quick else 1, :2] * TISSUE_MPP / slide.mpp).astype(int)
+            images = [slide.read_region(x, y, 256, slide.mpp) for x, y in corners]
+            tiles["real slide"] = images, slide.mpp
+        tiles["EBHI-Seg"] = ebhi_images(9 if quick else 3), EBHI_MPP
     image = draw_phantom(0, side=512 if quick else 768, mpp=1.0)
-    cut = [
-        image[y : y + 128, x : x + 128]
-        for y in range(0, len(image), 128)
-        for x in range(0, len(image), 128)
-    ]
-    tiles["phantom, 1 um"] = [(tile, 1.0) for tile in cut if tile.min(axis=2).mean() < 215]
+    tops = range(0, len(image), 128)
+    cut = [image[y : y + 128, x : x + 128] for y in tops for x in tops]
+    tiles["phantom"] = [tile for tile in cut if tile.min(axis=2).mean() < 215], 1.0
     return tiles
 
 
