@@ -47,15 +47,13 @@ def real(tmp_path):
 
 
 def score(real, synthetic, work, **options) -> tuple[Scores, str]:
-    """Scores of two folders, and what their report says first."""
+    """Scores of two folders, and the page about them."""
     folders = name_folders(real, [f"theirs={synthetic}"], None)
     encoders = read_encoders([])
     scores, checked = evaluate_folders(
         folders, encoders, work, Options(**options), log=lambda _: None
     )
-    told = []
-    render_folders(scores, checked, say=told.append)
-    return scores, "\n".join(told)
+    return scores, render_folders(scores, checked, say=lambda _: None)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
@@ -74,11 +72,12 @@ def test_images_of_mixed_modes_are_scored_as_rgb_and_the_page_says_so(real, tmp_
     for mode in ("RGBA", "L", "CMYK", "P"):
         suffix = "tif" if mode == "CMYK" else "png"
         Image.fromarray(noise(99)).convert(mode).save(mixed / f"{mode}.{suffix}")
-    scores, _ = score(real, mixed, tmp_path / "work")
+    scores, page = score(real, mixed, tmp_path / "work")
     rows = scores.rows
     assert (rows[(rows.condition == "theirs") & (rows.subset == "all")].status == "ok").all()
     modes = scores.sets["theirs"].provenance["modes"]
     assert modes == {"RGB": 8, "RGBA": 1, "L": 1, "CMYK": 1, "P": 1}
+    assert "1 of mode RGBA" in page and "1 of mode CMYK" in page and "became RGB" in page
 
 
 @pytest.mark.parametrize("array", [noise(1).astype(np.uint16)[..., 0] * 257, None])
@@ -128,10 +127,10 @@ def test_sets_of_other_codecs_are_refused_and_scored_apart_when_asked(real, tmp_
     jpeg = write(tmp_path / "jpeg", 10, suffix="jpg")
     with pytest.raises(InputError, match=r"stored as png.*jpeg\) as jpeg.*--allow-codec-mismatch"):
         check(real, jpeg)
-    marked, told = score(real, jpeg, tmp_path / "work", allow_codec_mismatch=True)
-    assert "Sets of different codecs are compared (real png, theirs jpeg)" in told
-    plain, told = score(real, write(tmp_path / "png", 10), tmp_path / "work")
-    assert "codecs" not in told
+    marked, page = score(real, jpeg, tmp_path / "work", allow_codec_mismatch=True)
+    assert "Sets of different codecs are compared (real png, theirs jpeg)" in page
+    plain, page = score(real, write(tmp_path / "png", 10), tmp_path / "work")
+    assert "Sets of different codecs" not in page
     assert not set(marked.rows.protocol.dropna()) & (set(plain.rows.protocol.dropna()) - {""})
 
 
@@ -139,8 +138,8 @@ def test_real_test_images_in_a_synthetic_set_are_counted(real, tmp_path):
     mixed = write(tmp_path / "mixed", 10, seed=500)
     for i in range(4):
         (mixed / f"real{i}.png").write_bytes((real / f"i{i:04}.png").read_bytes())
-    _, told = score(real, mixed, tmp_path / "work")
-    assert "4 images of theirs are real images themselves." in told
+    _, page = score(real, mixed, tmp_path / "work")
+    assert "4 images of theirs are real images themselves." in page
 
 
 def test_features_of_unequal_width_are_refused_by_file(tmp_path):
