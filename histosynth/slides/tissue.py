@@ -68,8 +68,7 @@ def find_tissue(image: np.ndarray, *, mpp: float = TISSUE_MPP) -> Tissue:
     threshold = _chroma_threshold(chroma[~(pen | border)])
     mask = _clean((chroma > threshold) & ~grey & ~pen & ~border, mpp=mpp) & ~pen & ~border
     if not mask.any():
-        reason = f"no tissue: nothing as coloured as stain (chroma of density > {threshold:.2f})"
-        return Tissue(mask, reason, pen, border)
+        return Tissue(mask, "no tissue: nothing as coloured as stain", pen, border)
     return Tissue(mask, "", pen, border)
 
 
@@ -152,7 +151,7 @@ def _dark_field(smooth: np.ndarray, border: np.ndarray, *, mpp: float) -> str:
     lit = grey[~border]
     bright = float(np.percentile(lit, 95)) if lit.size else 0.0
     if bright < _DARK_FIELD:
-        return f"95 % of it darker than {bright:.0f} of 255"
+        return f"95 % darker than {bright:.0f} of 255"
     # Beside a field that was not scanned begins the glass; a dark field fades into its tissue.
     beside = _dilate(border, _pixels(2 * _RIM_UM, mpp)) & ~border
     if border.mean() > 0.5 and (faded := float(np.median(grey[beside]))) < _DARK_FIELD:
