@@ -29,7 +29,7 @@ from scipy import ndimage
 
 from histosynth.slides import open_slide
 from histosynth.slides.faults import BLURRED, BORDER, PEN, image_fault, overview_faults
-from histosynth.slides.phantom import render_slide
+from histosynth.slides.phantom import PHANTOM_CLASSES, render_slide
 from histosynth.slides.tissue import TISSUE_MPP, box_means, find_tissue
 
 DATA = Path(os.environ.get("HISTOSYNTH_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -49,11 +49,17 @@ INKS = {
 
 
 class Ground(NamedTuple):
-    """An image to put faults on: uint8 (H, W, 3) and its micrometres a pixel."""
+    """An image to put faults on.
+
+    image : uint8 (H, W, 3)
+    mpp : micrometres a pixel
+    truth : bool (H, W), tissue, where it is known
+    """
 
     name: str
     image: np.ndarray
     mpp: float
+    truth: np.ndarray | None = None
 
 
 def real_slide() -> Ground:
@@ -62,14 +68,13 @@ def real_slide() -> Ground:
 
 
 def phantoms(count: int) -> list[Ground]:
-    return [
-        Ground("phantom", draw_phantom(patient, side=768, mpp=2.0), 2.0) for patient in range(count)
-    ]
+    return [draw_phantom(patient, side=768, mpp=2.0) for patient in range(count)]
 
 
-def draw_phantom(patient: int, *, side: int, mpp: float) -> np.ndarray:
+def draw_phantom(patient: int, *, side: int, mpp: float) -> Ground:
     settings = {"seed": 0, "site": patient % 2, "patient": patient, "difficulty": 0.5}
-    return render_slide(side, side, mpp=mpp, **settings)[0]
+    image, classes = render_slide(side, side, mpp=mpp, **settings)
+    return Ground("phantom", image, mpp, classes != PHANTOM_CLASSES.index("background"))
 
 
 def ebhi_images(every: int) -> list[np.ndarray]:
@@ -105,9 +110,9 @@ class Seen(NamedTuple):
     fault: np.ndarray
 
 
-def overview_of(ground: Ground) -> np.ndarray:
+def overview_of(ground: Ground, *, mpp: float = TISSUE_MPP) -> np.ndarray:
     image = Image.fromarray(ground.image)
-    size = tuple(round(side * ground.mpp / TISSUE_MPP) for side in image.size)
+    size = tuple(round(side * ground.mpp / mpp) for side in image.size)
     return np.asarray(image.resize(size, Image.Resampling.BOX))
 
 
@@ -177,6 +182,23 @@ Row = tuple[str, str, float, int]
 def share(hit: list[np.ndarray]) -> tuple[float, int]:
     hits = np.concatenate(hit)
     return (float(hits.mean()) if len(hits) else float("nan")), len(hits)
+
+
+def tissue_found(grounds: list[Ground], quick: bool) -> Iterator[Row]:
+    """Overlap (IoU) with the phantoms' true tissue; of the real slide, with its own at 8 um."""
+    for mpp in (4.0, 8.0, 16.0):
+        for name in ("real slide", "phantom"):
+            overlap = []
+            for ground in (g for g in grounds if g.name == name):
+                found = find_tissue(overview_of(ground, mpp=mpp), mpp=mpp).mask
+                truth = ground.truth
+                if truth is None:
+                    truth = find_tissue(overview_of(ground)).mask
+                size = truth.shape[::-1]
+                found = np.asarray(Image.fromarray(found).resize(size, Image.Resampling.NEAREST))
+                overlap.append((found & truth).sum() / (found | truth).sum())
+            if overlap:
+                yield f"{mpp:.0f} um a pixel", name, *share([np.array(overlap)])
 
 
 def false_alarms(grounds: list[Ground], quick: bool) -> Iterator[Row]:
@@ -257,7 +279,7 @@ def blur_tiles(quick: bool) -> dict[str, tuple[list[np.ndarray], float]]:
             images = [slide.read_region(x, y, 256, slide.mpp) for x, y in corners]
             tiles["real slide"] = images, slide.mpp
         tiles["EBHI-Seg"] = ebhi_images(9 if quick else 3), EBHI_MPP
-    image = draw_phantom(0, side=512 if quick else 768, mpp=1.0)
+    image = draw_phantom(0, side=512 if quick else 768, mpp=1.0).image
     tops = range(0, len(image), 128)
     cut = [image[y : y + 128, x : x + 128] for y in tops for x in tops]
     tiles["phantom"] = [tile for tile in cut if tile.min(axis=2).mean() < 215], 1.0
@@ -284,6 +306,7 @@ def main() -> None:
     if DATA.is_dir():
         grounds = [real_slide(), *grounds, *mosaics()]
     tables = {
+        "tissue": tissue_found(grounds, args.quick),
         "false alarms": false_alarms(grounds, args.quick),
         "pen": pen(grounds, args.quick),
         "black border": borders(grounds, args.quick),
