@@ -131,6 +131,8 @@ def test_faint_ink_on_glass_has_tissues_colours_but_nothing_in_focus():
     for colour in ((200, 20, 40), (95, 35, 135), (25, 45, 160)):
         tile = inked(glass, np.ones((128, 128), dtype=bool), colour, opacity=0.4)
         assert image_fault(tile, mpp=1.0, reject=ALL) == "blurred"
+        tile[20:26, 30:33] = tile[90:94, 50:58] = (60, 40, 50)  # dust on the glass is sharp
+        assert focus_score(tile, mpp=1.0) == 0
 
 
 @pytest.mark.parametrize("ground", ["real", "phantom"])
