@@ -22,7 +22,7 @@ GROUPS = ("fidelity", "adherence", "utility", "memorization", "tissue")
 STAGE_VERSIONS = {
     "phantom": 1,
     "cohort": 2,
-    "tile": 3,
+    "tile": 4,
     "split": 2,
     "duplicates": 1,
     "embed": 1,
