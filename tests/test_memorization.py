@@ -166,6 +166,24 @@ def test_planted_copies_are_found_and_new_tissue_is_not(results, encoder):
         assert kinds[kind]["found"] == kinds[kind]["planted"] > 0, kind
 
 
+def test_with_too_few_tiles_for_a_quantile_copies_are_still_looked_for(place, tmp_path):
+    """Sixty held-out tiles have no nearest 1 %: the nearest of them all is the limit."""
+    few = write_tissue(tmp_path / "test", range(7, 9))
+    rows, facts = memorization_of_files(
+        Scored("tiny", "real", 0, "real/test", "memorization"),
+        Study.parse(STUDY),
+        train=place / "tilesets" / "real" / "train",
+        test=few.folder,
+        synthetic=None,
+        features={},
+    )
+    share = only(rows, "memorized_share_1pct", encoder="pixels", condition="real")
+    assert share.status == "not_applicable" and "it takes 99" in share.reason
+    found = facts["planted"]["pixels"]
+    assert set(found) == set(KINDS)
+    assert all(k["found"] == k["planted"] > 0 for k in found.values())
+
+
 def test_a_generator_that_copies_one_image_in_ten_is_told_from_one_that_does_not(results):
     honest = only(results["map"][0], "memorized_share_1pct", encoder="pixels")
     copying = only(results["map_crop"][0], "memorized_share_1pct", encoder="pixels")
