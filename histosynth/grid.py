@@ -43,6 +43,7 @@ STAGE_VERSIONS = {
     "memorization": 1,
     "tissue": 1,
     "comparison": 1,
+    "selftest": 1,
     "report": 2,
 }
 
@@ -76,6 +77,7 @@ STAGE_SETTINGS = {
     ],
     "tissue": ["evaluation.min_tiles", "evaluation.seed", "sampling.n"],
     "comparison": [],
+    "selftest": ["evaluation.seed"],
     "report": [],
 }
 
@@ -197,6 +199,11 @@ class Grid:
     def encoder_settings(self, name: str) -> str:
         encoder = self.study.encoders.get(name)
         return self.settings("embed", encoder=encoder and encoder.model_dump(mode="json"))
+
+    @property
+    def selftest_settings(self) -> str:
+        encoder = self.study.encoders[self.study.evaluation.encoders[0]]
+        return self.settings("selftest", encoder=encoder.model_dump(mode="json"))
 
     def sample_settings(self, name: str) -> str:
         return self.settings("sample", sampling=self.study.sampling_of(name).model_dump())

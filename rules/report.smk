@@ -51,8 +51,34 @@ rule comparison:
         " --output {output.pairs} 2>&1 | tee {log}"
 
 
+rule selftest:
+    input:
+        real="<results>/tilesets/real/test",
+        train="<results>/tilesets/real/train",
+    output:
+        page=report("<reports>/selftest.html", category="Report"),
+    log:
+        "<logs>/selftest.log",
+    conda:
+        "../envs/histosynth.yaml"
+    threads: STUDY.threads
+    resources:
+        gpu=0 if STUDY.encoders[STUDY.evaluation.encoders[0]].kind == "texture" else 1,
+        mem_mb=4000,
+        runtime=60,
+    params:
+        config=CONFIG,
+        settings=GRID.selftest_settings,
+    message:
+        "Planting faults in real tiles to see which scores see them"
+    shell:
+        "python scripts/selftest.py --config {params.config} --threads {threads}"
+        " --real {input.real} --train {input.train} --output {output.page} 2>&1 | tee {log}"
+
+
 rule report:
     input:
+        selftest="<reports>/selftest.html",
         comparison="<results>/comparison.json",
         summary="<results>/summary.parquet",
         duplicates="<results>/tilesets/real/duplicates.json",

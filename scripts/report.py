@@ -30,7 +30,9 @@ def main(args: argparse.Namespace) -> None:
     results = collect(args.results, partial=args.partial)
     commit = git_commit()
     known = {"commit": commit} if commit else {}
-    html = render(results, Provenance(command=shlex.join(sys.argv), **known))
+    selftest = args.output.with_name("selftest.html")
+    made_by = Provenance(command=shlex.join(sys.argv), **known)
+    html = render(results, made_by, selftest=selftest.name if selftest.is_file() else "")
     with atomic_file(args.output) as partial:
         partial.write_text(html, encoding="utf-8")
     log(f"report: {args.output}, {args.output.stat().st_size / 2**20:.1f} MB")

@@ -46,8 +46,8 @@ class Provenance:
     date: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
-def render(results: Results, provenance: Provenance | None = None) -> str:
-    """The whole report as HTML."""
+def render(results: Results, provenance: Provenance | None = None, *, selftest: str = "") -> str:
+    """The whole report as HTML; `selftest` is the name of that page, where it lies beside."""
     board = leaderboard.build(results, leaderboard.main_columns(results))
     environment = page_environment()
     provenance = provenance or Provenance()
@@ -86,6 +86,7 @@ def render(results: Results, provenance: Provenance | None = None) -> str:
         terms=glossary.TERMS,
         colors={n: f"s{i % COLORS}" for n, i in plots.colors(results).items()},
         provenance=provenance,
+        selftest=selftest,
         counts=counts,
     )
 

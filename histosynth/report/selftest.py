@@ -45,6 +45,7 @@ class Cell:
     mark: str
     css: str
     title: str
+    verdict: str
     seen: bool
 
 
@@ -142,6 +143,7 @@ def _cell(r: Reaction, label: str) -> Cell:
         MARKS[r.verdict],
         _VERDICT_CLASSES.get(r.verdict, ""),
         f"{title}: {r.verdict}" if r.verdict else title,
+        r.verdict,
         abs(r.change) >= 1,
     )
 

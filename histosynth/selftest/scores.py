@@ -197,7 +197,7 @@ for _score in (
     ),
     Score(
         "frechet_distance_inf",
-        "Fréchet distance, extrapolated",
+        "Fréchet, extrapolated",
         "distance",
         _of_features(frechet_distance_inf),
         best=_not_above_zero,
@@ -211,7 +211,7 @@ for _score in (
     ),
     Score(
         "kernel_distance_rbf",
-        "Kernel distance, Gaussian",
+        "Kernel, Gaussian",
         "distance",
         rbf_kernel_distance,
         best=_not_above_zero,
