@@ -17,6 +17,7 @@ from histosynth.metrics import (
     kernel_distance,
     median_distance,
     prdc,
+    recentred,
     sliced_wasserstein,
     vendi_score,
 )
@@ -83,9 +84,23 @@ class Sides:
         """Width of the rbf kernel: the median distance between real tiles."""
         return median_distance(self.real, seed=self.settings.seed)
 
+    @cached_property
+    def frechet(self) -> Any:
+        return self.jackknife(frechet_distance, (0, np.inf))
+
+    def extrapolated(self) -> Any:
+        """The extrapolated Fréchet distance, with the error of the distance itself."""
+        value = frechet_distance_inf(
+            self.real,
+            self.synthetic,
+            statistics=self.reference.statistics,
+            seed=self.settings.seed,
+        )
+        return recentred(self.frechet, value)
+
     def distances(self) -> dict[str, Any]:
         return {
-            "frechet_distance": self.jackknife(frechet_distance, (0, np.inf)),
+            "frechet_distance": self.frechet,
             "kernel_distance": self.jackknife(kernel_distance),
         }
 
@@ -106,13 +121,7 @@ class Sides:
     def further(self) -> dict[str, Callable[[], Any]]:
         """Scores beside the usual ones; each may be out of the question for some sets."""
         return {
-            "frechet_distance_inf": partial(
-                frechet_distance_inf,
-                self.real,
-                self.synthetic,
-                statistics=self.reference.statistics,
-                seed=self.settings.seed,
-            ),
+            "frechet_distance_inf": self.extrapolated,
             "kernel_distance_rbf": lambda: self._interval(
                 partial(kernel_distance, kernel="rbf", sigma=self.sigma)
             ),

@@ -10,7 +10,7 @@ from histosynth.metrics.boundary import (
     boundary_tolerance,
     mean_boundary_f,
 )
-from histosynth.metrics.contributions import Contributions
+from histosynth.metrics.contributions import Contributions, recentred
 from histosynth.metrics.diversity import vendi_score
 from histosynth.metrics.effect import cohens_d, histogram_distance
 from histosynth.metrics.extrapolation import frechet_distance_inf
@@ -72,6 +72,7 @@ __all__ = [
     "nearest_train_auc",
     "paired_difference",
     "prdc",
+    "recentred",
     "sliced_wasserstein",
     "sum_by_group",
     "tile_confusions",

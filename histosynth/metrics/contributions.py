@@ -153,12 +153,27 @@ def t_interval(
     confidence: float = 0.95,
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Interval:
-    """Value plus and minus Student's t times the standard error, clipped to `bounds`."""
+    """Value plus and minus Student's t times the standard error, clipped to `bounds`.
+
+    A score that no group moves, such as a share of exactly 1, has no interval: its error is not
+    0, it has not been seen.
+    """
     variance, value = contributions.variance, float(value)
     if not np.isfinite(variance):
         return Interval(value)
     if variance == 0:
-        return Interval(value, value, value, 0.0, contributions)
+        return Interval(value, se=0.0, contributions=contributions)
     reach = stdtrit(contributions.freedom, (1 + confidence) / 2) * np.sqrt(variance)
     low, high = np.clip([value - reach, value + reach], *bounds)
     return Interval(value, float(low), float(high), float(np.sqrt(variance)), contributions)
+
+
+def recentred(interval: Interval, value: float) -> Interval:
+    """The interval about another value: the same score with its bias taken off.
+
+    A bias of order 1/n moves by far less from draw to draw than the score does, so the error of
+    the corrected score is that of the score itself.
+    """
+    if interval.contributions is None:
+        return Interval(value)
+    return t_interval(value, interval.contributions)

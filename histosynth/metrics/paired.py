@@ -74,6 +74,8 @@ def paired_difference(first: Mapping[int, Interval], second: Mapping[int, Interv
     strata = tuple(_seed_parts(values) for values in by_seed if len(values) > 1)
     error = weighted_sum([*terms, (1.0, Contributions(own=strata))])
     interval = t_interval(value, error)
+    if interval.se == value == 0:  # the very same numbers
+        interval = Interval(0.0, 0.0, 0.0, 0.0)
     seed_sd = NAN
     if strata:
         seed_sd = float(np.sqrt(sum(np.var(v, ddof=1) for v in by_seed if len(v) > 1)))

@@ -175,7 +175,8 @@ def cluster_bootstrap(
 
     The plain percentile interval is too narrow where groups are few: it ignores that the spread
     is itself estimated from g of them. So the quantiles are moved out to those of a normal at
-    t_{g-1} sqrt(g / (g - 1)) (the expanded percentile interval of Hesterberg 2015).
+    t_{g-1} sqrt(g / (g - 1)) (the expanded percentile interval of Hesterberg 2015), where g is the
+    number of equal groups that the unequal ones are worth (`effective_groups`).
 
     Parameters
     ----------
@@ -231,8 +232,8 @@ def cluster_bootstrap(
     scores = scores[~np.isnan(scores)]
     if len(scores) <= n_resamples / 2:
         return Interval(value)
-    g = len(names)
-    tail = ndtr(stdtrit(g - 1, (1 - confidence) / 2) * np.sqrt(g / (g - 1)))
+    freedom = max(effective_groups(np.bincount(index) / len(index)) - 1, 1)
+    tail = ndtr(stdtrit(freedom, (1 - confidence) / 2) * np.sqrt(1 + 1 / freedom))
     low, high = np.quantile(scores, [tail, 1 - tail])
     contributions = _left_out(value, statistic, _merged_groups(groups, len(groups), 200, "groups"))
     return Interval(value, float(low), float(high), float(scores.std(ddof=1)), contributions)
