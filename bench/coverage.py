@@ -3,13 +3,14 @@
 Patients have a look of their own (a random effect), so tiles of one patient are not independent.
 Every case draws real and synthetic tiles anew, many times, and counts the intervals that hold the
 truth: for scores of two sets their expectation at this number of tiles and patients (the mean over
-all draws), for shares and areas the population's value. Columns: spread is the standard deviation
+all draws), for shares the population's value, and for the extrapolated Fréchet distance the closed
+form of the two populations. Columns: spread is the standard deviation
 of the score over draws, error the root mean square of its estimates; a ratio above 1 is too wide.
 
 Synthetic tiles are asked for by the real test patients (`shared`), by other patients (`other`), or
 by nobody (`none`). Two conditions differ in their variety; their difference is compared in pairs.
 
-    python bench/coverage.py            # about an hour; --quick a minute; --case PART picks cases
+    python bench/coverage.py        # half an hour; --quick: seconds; --case PART: some of it
 """
 
 import argparse
@@ -18,6 +19,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm
@@ -25,12 +27,14 @@ from scipy.stats import norm
 from histosynth.evaluations.auc import label_auc
 from histosynth.metrics import (
     Interval,
-    Reference,
     cluster_bootstrap,
     frechet_distance,
+    frechet_distance_inf,
     jackknife_interval,
     kernel_distance,
     paired_difference,
+    prdc,
+    recentred,
 )
 
 LOOK = 0.5  # standard deviation between patients, where it is 1 between a patient's tiles
@@ -47,7 +51,6 @@ class Case:
     width: int
     equal: bool
     trials: int
-    distances_only: bool = False
 
     @property
     def name(self) -> str:
@@ -94,15 +97,54 @@ def draw_sets(
     return real, patients, [(a * asked + b * noise + 0.15) @ mixing for a, b in GENERATORS], behind
 
 
-def all_scores(real: np.ndarray, synthetic: np.ndarray) -> dict[str, float]:
-    return Reference(real).scores(synthetic)
+def scores_of_rows(
+    real: np.ndarray, synthetic: np.ndarray, *, k: int = 5
+) -> Callable[[np.ndarray, np.ndarray], dict[str, float]]:
+    """A statistic of row numbers: all pairs are compared once, not once a patient left out."""
+    d = real.shape[1]
+    within = [(_distances(x, x), (x @ x.T / d + 1) ** 3) for x in (real, synthetic)]
+    between, across = _distances(real, synthetic), (real @ synthetic.T / d + 1) ** 3
+
+    def statistic(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
+        rows = [side[:, 0].astype(int) for side in (ours, theirs)]
+        radii, kernel = [], 0.0
+        for index, (distances, similar) in zip(rows, within, strict=True):
+            block = np.ix_(index, index)
+            radii.append(np.partition(distances[block], k, axis=1)[:, k])  # itself is the first
+            n = len(index)
+            kernel += (similar[block].sum() - similar.diagonal()[index].sum()) / (n * (n - 1))
+        block = np.ix_(*rows)
+        apart = between[block]
+        inside = apart < radii[0][:, None]
+        return {
+            "frechet_distance": frechet_distance(real[rows[0]], synthetic[rows[1]]),
+            "kernel_distance": kernel - 2 * across[block].mean(),
+            "precision": inside.any(axis=0).mean(),
+            "recall": (apart < radii[1]).any(axis=1).mean(),
+            "density": inside.sum() / (k * inside.shape[1]),
+            "coverage": inside.any(axis=1).mean(),
+        }
+
+    return statistic
 
 
-def distances(real: np.ndarray, synthetic: np.ndarray) -> dict[str, float]:
-    return {
-        "frechet_distance": frechet_distance(real, synthetic),
-        "kernel_distance": kernel_distance(real, synthetic),
-    }
+def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
+    return np.sqrt(np.maximum(squares, 0))
+
+
+def jackknife_of(
+    real: np.ndarray, patients: np.ndarray, synthetic: np.ndarray, behind: Any
+) -> dict[str, Interval]:
+    numbers = (np.arange(len(side), dtype=float)[:, None] for side in (real, synthetic))
+    found = jackknife_interval(
+        *numbers,
+        real_groups=patients,
+        synthetic_groups=behind,
+        statistic=scores_of_rows(real, synthetic),
+    )
+    assert isinstance(found, dict)
+    return found
 
 
 def scores_of_sets(case: Case, *, seed: int) -> Iterator[Tally]:
@@ -111,23 +153,38 @@ def scores_of_sets(case: Case, *, seed: int) -> Iterator[Tally]:
     drawn: list[list[dict[str, Interval]]] = []
     for _ in range(case.trials):
         real, patients, conditions, behind = draw_sets(rng, case)
-        drawn.append(
-            [
-                jackknife_interval(
-                    real,
-                    synthetic,
-                    real_groups=patients,
-                    synthetic_groups=behind,
-                    statistic=distances if case.distances_only else all_scores,
-                )
-                for synthetic in conditions
-            ]
-        )
+        drawn.append([jackknife_of(real, patients, made, behind) for made in conditions])
+        if len(drawn) == 1:  # the scores are the library's
+            expected = {"kernel_distance": kernel_distance(real, conditions[0])}
+            expected |= prdc(real, conditions[0])
+            for score, value in expected.items():
+                assert math.isclose(drawn[0][0][score].value, value, rel_tol=1e-6), score
     for score in drawn[0][0]:
         yield tally(case, score, [both[0][score] for both in drawn])
         pairs = [paired_difference({0: a[score]}, {0: b[score]}) for a, b in drawn]
         found = [Interval(p.value, p.ci_low, p.ci_high, p.se) for p in pairs]
         yield tally(case, f"{score}, difference", found)
+
+
+def extrapolated(case: Case, *, seed: int) -> Iterator[Tally]:
+    """Coverage of the true distance by the extrapolated one; every tile is a patient of its own."""
+    rng = np.random.default_rng(seed)
+    mixing = np.random.default_rng(99).normal(size=(case.width, case.width)) / case.width**0.5
+    shift = 0.15 * np.ones(case.width) @ mixing
+    # The covariances are equal but for the factor 0.85^2.
+    truth = float(shift @ shift + (1 - 0.85) ** 2 * (mixing**2).sum())
+    plain, corrected = [], []
+    for _ in range(case.trials):
+        real, made = rng.normal(size=(2, case.tiles, case.width)) @ mixing
+        made = 0.85 * made + shift
+        interval = jackknife_interval(
+            real, made, real_groups=np.arange(case.tiles), statistic=frechet_distance
+        )
+        assert isinstance(interval, Interval)
+        plain.append(interval)
+        corrected.append(recentred(interval, frechet_distance_inf(real, made)))
+    yield tally(case, "frechet_distance, against the truth", plain, truth)
+    yield tally(case, "frechet_distance_inf, against the truth", corrected, truth)
 
 
 def tally(case: Case, score: str, found: list[Interval], truth: float | None = None) -> Tally:
@@ -147,7 +204,9 @@ def shares(case: Case, *, seed: int) -> Iterator[Tally]:
         hard = 0.7 * rng.normal(size=case.patients)[patients]
         first, second = (
             cluster_bootstrap(
-                (rng.random(len(patients)) < norm.cdf(0.8 + hard + gain)).astype(float), patients
+                (rng.random(len(patients)) < norm.cdf(0.8 + hard + gain)).astype(float),
+                patients,
+                n_resamples=400,
             )
             for gain in (0.0, 0.1)
         )
@@ -171,17 +230,25 @@ def area_of(label: np.ndarray, score: np.ndarray) -> Callable[[np.ndarray], floa
 def cases(quick: bool) -> Iterator[tuple[Callable[..., Iterator[Tally]], Case]]:
     if quick:
         yield scores_of_sets, Case("shared", 10, 200, 16, False, 40)
+        yield extrapolated, Case("none", 200, 200, 16, True, 40)
         yield shares, Case("other", 10, 200, 1, False, 40)
         return
+    yield scores_of_sets, Case("shared", 20, 500, 16, True, 100)
+    for requests, patients, width, trials in (
+        ("shared", 20, 16, 100),
+        ("shared", 8, 16, 100),
+        ("shared", 20, 64, 60),
+        ("other", 20, 16, 60),
+        ("none", 20, 16, 60),
+    ):
+        yield scores_of_sets, Case(requests, patients, 500, width, False, trials)
     for requests in ("shared", "other", "none"):
-        for equal in (True, False):
-            yield scores_of_sets, Case(requests, 20, 500, 16, equal, 150)
-        yield scores_of_sets, Case(requests, 20, 500, 64, False, 100)
-        yield scores_of_sets, Case(requests, 8, 500, 16, False, 150)
-        yield scores_of_sets, Case(requests, 20, 2000, 64, False, 60)
+        yield scores_of_sets, Case(requests, 20, 2000, 64, False, 40)
+    for tiles, width, trials in ((500, 16, 200), (500, 64, 100), (2000, 64, 60)):
+        yield extrapolated, Case("none", tiles, tiles, width, True, trials)
     for patients in (8, 20, 40):
         for tiles in (500, 2000):
-            yield shares, Case("other", patients, tiles, 1, False, 300)
+            yield shares, Case("other", patients, tiles, 1, False, 200)
 
 
 def main() -> None:
