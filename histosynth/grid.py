@@ -66,7 +66,7 @@ STAGE_SETTINGS = {
     "reference": [],
     "judge": ["judges", "label", "classes"],
     "fidelity": ["evaluation", "sampling.n", "label"],
-    "adherence": ["evaluation.seed", "label", "classes"],
+    "adherence": ["evaluation.encoders", "evaluation.seed", "clusters", "label", "classes"],
     "utility": ["downstream", "evaluation.seed", "sampling.n", "label", "classes"],
     "memorization": [
         "evaluation.encoders",
@@ -133,6 +133,17 @@ class Grid:
         """The judges that the study's maps and labels make possible."""
         return ["segmenter"] * bool(self.study.classes) + ["classifier"] * bool(self.study.label)
 
+    @property
+    def cluster_judge(self) -> str | None:
+        """The first encoder for evaluation that the clusters were not found with."""
+        clusters, encoders = self.study.clusters, self.study.encoders
+        others = (
+            name
+            for name in self.study.evaluation.encoders
+            if clusters is not None and encoders[name] != encoders[clusters.encoder]
+        )
+        return next(others, None)
+
     def cells(self) -> Iterator[Cell]:
         """Every metric file of the study, reference rows first."""
         first = self.study.seeds[0]
@@ -151,7 +162,7 @@ class Grid:
 
     def has_group(self, group: str) -> bool:
         if group == "adherence":
-            return bool(self.judges)
+            return bool(self.judges or self.study.clusters)
         if group == "utility":
             return self.study.downstream is not None and bool(self.judges)
         return True
@@ -177,6 +188,13 @@ class Grid:
         named = self.study.conditions.get(condition)
         signals = (named and named.signals) or []
         return any(s.kind == "crop" and s.options.get("source") == "same_image" for s in signals)
+
+    def crop_options(self, condition: str) -> dict[str, Any] | None:
+        """The options of its crops, None without; for real tiles of the study's first crops."""
+        names = self.study.conditions if condition == "real" else [condition]
+        named = [c for name in names if (c := self.study.conditions.get(name))]
+        signals = [signal for c in named for signal in c.signals or []]
+        return next((s.options for s in signals if s.kind == "crop"), None)
 
     @property
     def cluster_folder(self) -> str | None:
@@ -204,6 +222,11 @@ class Grid:
     def selftest_settings(self) -> str:
         encoder = self.study.encoders[self.study.evaluation.encoders[0]]
         return self.settings("selftest", encoder=encoder.model_dump(mode="json"))
+
+    def adherence_settings(self, condition: str) -> str:
+        # A condition's own crops are told by its set; those that real tiles are held against, here.
+        crops = {"crop": self.crop_options("real")} if condition == "real" else {}
+        return self.settings("adherence", **crops)
 
     def sample_settings(self, name: str) -> str:
         return self.settings("sample", sampling=self.study.sampling_of(name).model_dump())

@@ -19,6 +19,21 @@ def scored_set(wildcards):
     return f"{RESULTS}/tilesets/{GRID.tileset(wildcards.condition, wildcards.seed)}"
 
 
+def judged_set(wildcards):
+    """The set whose adherence is scored: of real tiles the test set, which judges are measured on."""
+    real = wildcards.condition == "real"
+    return "real/test" if real else GRID.tileset(wildcards.condition, wildcards.seed)
+
+
+def cluster_judge_features(wildcards):
+    """Features that clusters are judged by, of train tiles, test tiles and the scored set."""
+    return [
+        f"{RESULTS}/features/{which}/{GRID.cluster_judge}.npy"
+        for which in ("real/train", "real/test", judged_set(wildcards))
+        if GRID.cluster_judge
+    ]
+
+
 def feature_pairs(wildcards):
     """Real and synthetic features, encoder by encoder."""
     scored = GRID.tileset(wildcards.condition, wildcards.seed)

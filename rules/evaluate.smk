@@ -62,13 +62,15 @@ rule fidelity:
 
 rule adherence:
     input:
+        train="<results>/tilesets/real/train",
         real="<results>/tilesets/real/test",
-        synthetic=lambda wildcards: (
-            f"{RESULTS}/tilesets/real/test"
-            if wildcards.condition == "real"
-            else scored_set(wildcards)
-        ),
+        synthetic=lambda wildcards: f"{RESULTS}/tilesets/{judged_set(wildcards)}",
         judges=expand("<results>/judges/{kind}", kind=GRID.judges),
+        clusters=f"{RESULTS}/{GRID.cluster_folder}" if GRID.cluster_judge else [],
+        features=cluster_judge_features,
+        table=lambda wildcards: (
+            f"{RESULTS}/condition_table.parquet" if GRID.crop_options(wildcards.condition) else []
+        ),
     output:
         rows="<results>/metrics/{condition}/seed{seed}/adherence.json",
         tiles="<results>/metrics/{condition}/seed{seed}/adherence_tiles.parquet",
@@ -83,15 +85,22 @@ rule adherence:
         runtime=120,
     params:
         config=CONFIG,
-        settings=GRID.settings("adherence"),
-        judges=lambda wildcards, input: Path(input.judges[0]).parent,
+        settings=lambda wildcards: GRID.adherence_settings(wildcards.condition),
+        judges=f"{RESULTS}/judges",
+        clusters=lambda wildcards, input: (
+            f"--clusters {input.clusters} --features {GRID.cluster_judge}={','.join(input.features)}"
+            if input.clusters
+            else ""
+        ),
+        table=lambda wildcards, input: f"--table {input.table}" if input.table else "",
     message:
         "Scoring adherence of {wildcards.condition}, seed {wildcards.seed}"
     shell:
         "python scripts/adherence.py --config {params.config} --threads {threads}"
-        " --condition {wildcards.condition} --seed {wildcards.seed} --real {input.real}"
-        " --synthetic {input.synthetic} --judges {params.judges} --tiles {output.tiles}"
-        " --output {output.rows} 2>&1 | tee {log}"
+        " --condition {wildcards.condition} --seed {wildcards.seed} --train {input.train}"
+        " --real {input.real} --synthetic {input.synthetic} --judges {params.judges}"
+        " {params.clusters} {params.table} --tiles {output.tiles} --output {output.rows}"
+        " 2>&1 | tee {log}"
 
 
 rule utility:

@@ -1,4 +1,4 @@
-"""Let the judges say whether synthetic tiles show the maps and labels requested of them."""
+"""Let judges say whether synthetic tiles show the maps, labels, clusters and crops requested."""
 
 import argparse
 import time
@@ -12,13 +12,21 @@ def build_parser() -> argparse.ArgumentParser:
         __doc__,
         example="python scripts/adherence.py --config results/demo/config.yaml --condition map "
         "--seed 0 --synthetic results/demo/tilesets/synthetic/map/seed0 "
-        "--real results/demo/tilesets/real/test --judges results/demo/judges "
-        "--tiles results/demo/metrics/map/seed0/adherence_tiles.parquet "
+        "--real results/demo/tilesets/real/test --train results/demo/tilesets/real/train "
+        "--judges results/demo/judges --tiles adherence_tiles.parquet "
         "--output results/demo/metrics/map/seed0/adherence.json",
     )
     made.add_argument("--synthetic", type=Path, required=True, help="tile set to score")
     made.add_argument("--real", type=Path, required=True, help="real test tiles")
+    made.add_argument("--train", type=Path, required=True, help="real train tiles")
     made.add_argument("--judges", type=Path, required=True, help="folder of the trained judges")
+    made.add_argument("--clusters", type=Path, help="folder of the clusters, where there are any")
+    made.add_argument(
+        "--features",
+        metavar="ENCODER=TRAIN.npy,TEST.npy,SYNTHETIC.npy",
+        help="features that judge clusters, by another encoder than the clusters were found with",
+    )
+    made.add_argument("--table", type=Path, help="condition table, where crops are shown")
     made.add_argument("--tiles", type=Path, required=True, help="Parquet file: what each tile got")
     return evaluation_arguments(made)
 
@@ -35,12 +43,15 @@ def main(args: argparse.Namespace) -> None:
     started = time.monotonic()
     study = Study.load(args.config)
     scored = Scored(study.study, args.condition, args.seed, set_name(args.synthetic), "adherence")
-    sets = {"real": args.real, "synthetic": args.synthetic, "judges": args.judges}
-    rows, tiles = adherence_of_files(scored, study, **sets)
+    encoder, _, files = (args.features or "").partition("=")
+    given = {name: getattr(args, name) for name in ("train", "real", "synthetic", "judges")}
+    given |= {"clusters": args.clusters, "table": args.table}
+    features = {encoder: files.split(",")} if encoder else {}
+    rows, tiles, facts = adherence_of_files(scored, study, **given, features=features)
     with atomic_file(args.tiles) as partial:
         tiles.to_parquet(partial, index=False)
-    took = time.monotonic() - started
-    write_rows(args.output, rows, seconds=took, versions=software(), protocols=scored.protocols)
+    of_rows = {"versions": software(), "protocols": scored.protocols, "facts": facts}
+    write_rows(args.output, rows, seconds=time.monotonic() - started, **of_rows)
 
 
 if __name__ == "__main__":

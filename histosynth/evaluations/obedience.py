@@ -88,7 +88,7 @@ class RequestScore:
             "encoder": self.encoder,
             "condition": self.scored.condition + control if control else None,
         }
-        n = {"n_real": len(reference), "n_synthetic": len(counts)}
+        n: dict[str, Any] = {"n_real": len(reference), "n_synthetic": len(counts)}
         rows = []
         for subset, score in scores.items():
             told = {"subset": subset, **place}
