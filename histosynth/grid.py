@@ -40,11 +40,11 @@ STAGE_VERSIONS = {
     "fidelity": 3,
     "adherence": 2,
     "utility": 2,
-    "memorization": 1,
+    "memorization": 2,
     "tissue": 1,
     "comparison": 1,
     "selftest": 1,
-    "report": 2,
+    "report": 3,
 }
 
 # The parts of a study that a stage reads itself; what comes before it reaches it through files.
