@@ -97,7 +97,7 @@ def _compare(real: Any, synthetic: Any, k: int, inclusive: bool, chunk: int) -> 
     ours, theirs = (compare_within(points, k=k, chunk=chunk) for points in (a, b))
     edges = radii_with_margin(a, b, ours, theirs, inclusive=inclusive)
     between = compare_between(a, b, real_radii=edges[0], synthetic_radii=edges[1], chunk=chunk)
-    return neighbour_scores(between, ours, k=k)
+    return neighbour_scores(between, a, ours, k=k)
 
 
 def check_neighbours(k: int, n: int, m: int) -> None:
@@ -127,7 +127,7 @@ def radii_with_margin(
     return [first, ours.radii + margin, ours.radii - tie, clipped], theirs.radii + margin
 
 
-def neighbour_scores(between: Between, ours: Within, *, k: int) -> dict[str, float]:
+def neighbour_scores(between: Between, real: Points, ours: Within, *, k: int) -> dict[str, float]:
     """All scores of this module from the counts of a comparison.
 
     Parameters
@@ -137,11 +137,13 @@ def neighbour_scores(between: Between, ours: Within, *, k: int) -> dict[str, flo
     """
     import torch
 
+    from histosynth.metrics.pairwise import nearest_inside
+
     _, around, _, clipped = between.balls_around
     _, inside, strictly_inside, _ = between.inside
     n, m = len(between.recalled), len(around)
     covered = float(strictly_inside.clamp(max=k).double().mean() / k)
-    kept = ours.distances <= _clipped(ours.radii)[:, None]
+    kept = nearest_inside(real, ours, _clipped(ours.radii))
     own = torch.bincount(ours.nearest[kept], minlength=n).clamp(max=k).double().mean()
     density = float(clipped.clamp(max=k).double().mean() / own)
     return {

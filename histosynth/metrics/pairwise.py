@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
@@ -25,6 +26,7 @@ TIE = 1e-12
 # Looked at beyond the k nearest, so that float32's order of near ties does not matter.
 _SPARE = 4
 _ROWS_AT_ONCE = 8192
+_PAIRS_AT_ONCE = 256  # single rows from anywhere: what fits the cache
 # A float64 product of a whole block takes as long as this share of its pairs one by one.
 _WORTH_A_BLOCK = 0.01
 
@@ -63,12 +65,13 @@ class Points:
     def slack(self) -> float:
         """How far a squared distance of this precision may be off, as a share of |x|^2 + |y|^2.
 
-        The classical bound of a dot product, width times the unit roundoff, with room for the
-        rounding of the rows and of the sums; 0 for float64, where ties are told apart by `TIE`.
+        The bound of Higham & Mary (2019) for a dot product whose roundings do not conspire,
+        c sqrt(width) times the unit roundoff; c = 16 is overstepped with a chance of exp(-128).
+        0 for float64, where ties are told apart by `TIE`.
         """
         if self.rows.dtype == torch.float64:
             return 0.0
-        return (self.rows.shape[1] + 16) * torch.finfo(torch.float32).eps
+        return 8 * self.rows.shape[1] ** 0.5 * torch.finfo(torch.float32).eps
 
     def exact(self, index: slice | Tensor) -> Tensor:
         """Centred rows in float64."""
@@ -108,7 +111,8 @@ class Within:
     Attributes
     ----------
     kernel_mean : mean of the kernel over pairs of different rows; 0 without a kernel
-    distances : float64 (n, k), squared, to the k nearest other rows, nearest first
+    distances : float64 (n, k), squared, to the k nearest other rows, nearest first; of the k-th in
+        float64, of the others in the precision of the products
     nearest : int64 (n, k), those rows
     """
 
@@ -165,24 +169,35 @@ def compare_within(
 def _exactly_nearest(
     points: Points, best: Tensor, index: Tensor, k: int, chunk: int
 ) -> tuple[Tensor, Tensor]:
-    """Float64 distances (n, k) of the k nearest rows, which float32 has only proposed."""
+    """The k nearest rows (n, k) and the k-th distance in float64, which float32 has proposed."""
     if points.rows.dtype == torch.float64:
         return best[:, :k], index[:, :k]
-    n, kept = index.shape
-    own = torch.arange(n, device=index.device)
-    apart = pair_distances(points, own.repeat_interleave(kept), points, index.flatten())
-    apart, order = apart.view(n, kept).sort(dim=1)
+    kept, bound = index.shape[1], points.slack * (points.squares + points.squares.max())
+    apart = best.double()
+    # Which one is the k-th, and how far away: only those that float32 cannot tell from it.
+    i, place = ((apart - apart[:, k - 1 : k]).abs() <= 2 * bound[:, None]).nonzero().T
+    apart[i, place] = pair_distances(points, i, points, index[i, place])
+    apart, order = apart.sort(dim=1)
     index = index.gather(1, order)
-    if kept < n - 1:
+    if kept < len(points) - 1:
         # A row that was not proposed may be nearer only if float32 could have misjudged it so far.
-        bound = points.slack * (points.squares + points.squares.max())
-        unsure = torch.nonzero(best[:, -1].double() - bound < apart[:, k - 1]).flatten()
+        unsure = (best[:, -1].double() - bound < apart[:, k - 1]).nonzero().flatten()
         for rows in unsure.split(chunk):
             again = _distances_in_float64(points, rows, points)
             again[torch.arange(len(rows), device=rows.device), rows] = torch.inf
             found = again.topk(k, dim=1, largest=False)
             apart[rows, :k], index[rows, :k] = found.values, found.indices
     return apart[:, :k], index[:, :k]
+
+
+def nearest_inside(points: Points, within: Within, edges: Tensor) -> Tensor:
+    """Whether each of the k nearest rows lies within its row's edge, a squared distance: (n, k)."""
+    apart = within.distances.clone()
+    bound = points.slack * (points.squares + points.squares.max())
+    if points.slack:
+        i, place = ((apart - edges[:, None]).abs() <= bound[:, None]).nonzero().T
+        apart[i, place] = pair_distances(points, i, points, within.nearest[i, place])
+    return apart <= edges[:, None]
 
 
 @dataclass(frozen=True)
@@ -258,8 +273,7 @@ def _near(
     ours = real_radii[0][rows] + bound
     theirs = synthetic_radii[columns] + bound.max()
     hit = (distances <= ours[:, None].to(dtype)).logical_or_(distances <= theirs.to(dtype))
-    pairs = hit.nonzero()
-    i, j = pairs[:, 0], pairs[:, 1]
+    i, j = _places(hit)
     apart = distances[i, j].double()
     i, j = i + rows.start, j + columns.start
     if not slack:
@@ -280,11 +294,13 @@ def _near(
 
 def pair_distances(a: Points, i: Tensor, b: Points, j: Tensor) -> Tensor:
     """Squared distances in float64 of single pairs, from the differences of their rows."""
-    parts = []
-    for some, others in zip(i.split(_ROWS_AT_ONCE), j.split(_ROWS_AT_ONCE), strict=True):
-        apart = a.features[some].double() - b.features[others].double()
-        parts.append(torch.einsum("ij,ij->i", apart, apart))
-    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.float64, device=i.device)
+    apart = torch.empty(len(i), dtype=torch.float64, device=i.device)
+    for start in range(0, len(i), _PAIRS_AT_ONCE):
+        some = slice(start, start + _PAIRS_AT_ONCE)
+        step = a.features[i[some]].double()
+        step -= b.features[j[some]]
+        apart[some] = step.square_().sum(dim=1)
+    return apart
 
 
 def _distances_in_float64(
@@ -298,6 +314,15 @@ def _distances_in_float64(
         made = torch.add(b.squares[some], left @ b.exact(some).T, alpha=-2)
         parts.append(made.add_(a.squares[rows, None]))
     return torch.cat(parts, dim=1)
+
+
+def _places(hit: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns (p,) of what is true in a block."""
+    if hit.device.type == "cpu":  # numpy's search takes a fiftieth of the time of torch's
+        flat = torch.from_numpy(np.flatnonzero(hit.numpy()))
+    else:
+        flat = hit.flatten().nonzero().flatten()
+    return flat // hit.shape[1], flat % hit.shape[1]
 
 
 def _sum(values: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ class Reference:
             real, points, real_radii=edges, synthetic_radii=synthetic_edges, **options
         )
         kernel = ours.kernel_mean + theirs.kernel_mean - 2 * between.kernel_mean
-        return {"kernel_distance": kernel, **neighbour_scores(between, ours, k=self.k)}
+        return {"kernel_distance": kernel, **neighbour_scores(between, real, ours, k=self.k)}
 
     def _compared_in(self, dtype: torch.dtype) -> tuple[Points, Within]:
         """The real set about its mean, and compared with itself."""
