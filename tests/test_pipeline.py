@@ -133,6 +133,7 @@ def test_every_stage_leaves_what_the_next_one_reads(run):
         "metrics/real/seed0/memorization.json",
         "metrics/map_crop/seed0/tissue.json",
         "summary.csv",
+        "comparison.json",
     ):
         assert (run.results / name).is_file(), name
     assert (run.folder / "reports" / "micro" / "index.html").stat().st_size < 10e6
