@@ -41,7 +41,8 @@ def measure_tiles(images: Iterable[np.ndarray], rule: NucleusRule | None) -> Til
     images : uint8 (H, W, 3) each
     rule : what counts as a nucleus; None to look for none
     """
-    rows, histograms = [], []
+    rows: list[dict[str, float]] = []
+    histograms: list[dict[str, np.ndarray]] = []
     for image in images:
         row: dict[str, float] = {}
         counts: dict[str, np.ndarray] = {}
@@ -59,8 +60,8 @@ def measure_tiles(images: Iterable[np.ndarray], rule: NucleusRule | None) -> Til
         rows.append(row)
         histograms.append(counts)
     return TileStatistics(
-        {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())},
-        {name: np.stack([h[name] for h in histograms]) for name in (rows and histograms[0])},
+        {name: np.array([row[name] for row in rows]) for name in (rows or [{}])[0]},
+        {name: np.stack([h[name] for h in histograms]) for name in (histograms or [{}])[0]},
     )
 
 

@@ -193,10 +193,11 @@ class _Numbers:
                 return histogram_distance(a.sum(axis=0), b.sum(axis=0), width=width)
 
             interval = self._jackknife(x, y, self.groups, statistic, bounds=(0, np.inf))
-            counts = {"n_real": len(x), "n_synthetic": len(y)}
+            counts: dict[str, Any] = {"n_real": len(x), "n_synthetic": len(y)}
             # It shrinks as tiles are added, so their numbers are part of what it means.
-            told = {"protocol": protocol | counts, "reason": reason} | counts
-            rows.append(self.scored.row(metric, interval, **told))
+            told = protocol | counts
+            row = self.scored.row(metric, interval, protocol=told, reason=reason, **counts)
+            rows.append(row)
         return rows
 
     def _jackknife(

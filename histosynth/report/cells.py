@@ -21,6 +21,8 @@ EXPECTED = {
     "memorized_share_01pct": 0.001,
     "nearest_train_auc": 0.5,
 }
+EFFECTS = "tissue"  # the group of effect sizes, where 0 is expected
+SMALL_EFFECT = 0.2  # Cohen's word
 ARM_WORDS = {"synthetic": "synthetic only", "mixed": "real + synthetic"}
 
 
@@ -45,7 +47,12 @@ class Column:
 
     @property
     def expected(self) -> float | None:
-        """What a score of privacy is without memorization; such a score ranks nobody."""
+        """What a score of privacy is without memorization, or an effect size without a difference.
+
+        Such a score ranks nobody.
+        """
+        if self.group == EFFECTS:
+            return 0.0 if self.metric.endswith("_d") else None
         return EXPECTED.get(self.metric)
 
     @property
@@ -127,11 +134,23 @@ def fill(results: Results, condition: str, column: Column, subset: str = "all") 
 
 
 def flagged(cell: Cell, column: Column) -> Cell:
-    """The cell, flagged where its interval lies wholly above what is expected of new tissue."""
+    """The cell, flagged where its interval lies wholly beyond what is expected of new tissue.
+
+    Training images may be nearer or farther, and only the one is bad; effects go both ways, and
+    small ones are everywhere.
+    """
     expected = column.expected
+    if column.group == EFFECTS:
+        if cell.status == "ok" and expected is not None and _away_from(cell, expected):
+            return replace(cell, flag="beyond doubt more than a small difference (0.2)")
+        return cell
     if cell.status != "ok" or expected is None or not cell.ci_low > expected:
         return cell
     return replace(cell, flag=f"nearer to training tiles than new tissue, which gives {expected:g}")
+
+
+def _away_from(cell: Cell, expected: float) -> bool:
+    return cell.ci_low > expected + SMALL_EFFECT or cell.ci_high < expected - SMALL_EFFECT
 
 
 def _expected_absence(condition: str, column: Column, wanted: list) -> Cell | None:

@@ -1,0 +1,243 @@
+"""The report's section on tissue statistics: stain, nuclei and classes, real against synthetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from histosynth.errors import InputError
+from histosynth.grid import Grid
+from histosynth.nuclei import NucleusRule, count_and_areas, nucleus_labels
+from histosynth.report import densities, tables
+from histosynth.report.cells import Column, fill
+from histosynth.report.collect import Results
+from histosynth.report.densities import Histogram
+from histosynth.report.figures import number
+from histosynth.report.glossary import metric
+from histosynth.report.pictures import SHOWN, Picture, tile_uri
+from histosynth.report.stages import json_or_none
+from histosynth.tilesets import TileSet
+
+EFFECTS = (
+    "od_hematoxylin_d",
+    "od_eosin_d",
+    "od_hematoxylin_sd_d",
+    "od_eosin_sd_d",
+    "nuclei_count_d",
+    "nuclei_area_d",
+)
+DISTANCES = ("od_hematoxylin_w1", "od_eosin_w1", "nuclei_area_w1")
+MEASURED = {
+    "od_hematoxylin": "haematoxylin, optical density",
+    "od_eosin": "eosin, optical density",
+    "nuclei_count": "nuclei a tile",
+    "nuclei_area": "area of a nucleus, {unit}",
+    "all": "entropy of the classes, nats",
+}
+CURVES = ("od_hematoxylin", "od_eosin", "nuclei_count", "nuclei_area")
+TEST = "real test tiles"
+OUTLINE = (255, 230, 0)  # seen on pink, purple and white
+
+
+@dataclass(frozen=True)
+class EffectTable(tables.ScoreTable):
+    """Effect sizes, which two decimals tell all there is to tell of."""
+
+    @property
+    def digits(self) -> tuple[int, ...]:
+        return (2,) * len(self.heads)
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the section shows: score tables; who has none and why; heads and rows of all else."""
+
+    tables: list[tables.ScoreTable]
+    troubles: list[tuple[str, str]]
+    means: tuple[tuple[str, ...], list[tuple[str, list[str]]]]
+    curves: tuple[tuple[str, ...], list[tuple[str, list[Markup]]]]
+    nuclei: list[tuple[str, list[Picture]]]
+
+
+def section(results: Results, colors: dict[str, int]) -> Section:
+    """The whole section; `colors` are those of the conditions in every plot."""
+    found = tables_of(results)
+    return Section(found, troubles(found), means(results), curves(results, colors), nuclei(results))
+
+
+def troubles(found: list[tables.ScoreTable]) -> list[tuple[str, str]]:
+    """(set, reason) of the scores that failed or are missing, each once."""
+    cells = [(name, cell) for table in found for name, _, cells in table.rows for cell in cells]
+    told = [(name, cell.reason) for name, cell in cells if cell.status in ("failed", "missing")]
+    return list(dict.fromkeys(told))
+
+
+def tables_of(results: Results) -> list[tables.ScoreTable]:
+    """Effect sizes, distances of histograms, and effect sizes class by class."""
+    names = _scored(results)
+    made: list[tables.ScoreTable] = [
+        _effects(results, names, "Cohen’s d against real test tiles", [(m, "all") for m in EFFECTS])
+    ]
+    columns = [Column("tissue", m) for m in DISTANCES]
+    lines = [(name, "", tuple(fill(results, name, c) for c in columns)) for name in names]
+    caption = "Distance between the histograms (Wasserstein, in the unit of the value)"
+    made.append(tables.lettered(caption, tuple(metric(m).label for m in DISTANCES), lines))
+    if results.study.classes:
+        wanted = [("class_entropy_d", "all")]
+        wanted += [("class_area_d", f"class={name}") for name in results.study.class_names]
+        caption = "Cohen’s d of the area that each class covers, as a judge reads it on both sides"
+        made.append(_effects(results, names, caption, wanted))
+    return made
+
+
+def _effects(
+    results: Results, names: list[str], caption: str, wanted: list[tuple[str, str]]
+) -> EffectTable:
+    heads = tuple(
+        metric(m).label if subset == "all" else subset.removeprefix("class=")
+        for m, subset in wanted
+    )
+    lines = [
+        (name, "", tuple(fill(results, name, Column("tissue", m), s) for m, s in wanted))
+        for name in names
+    ]
+    found = tables.lettered(caption, heads, lines)
+    return EffectTable(found.caption, found.heads, found.rows)
+
+
+def _scored(results: Results) -> list[str]:
+    """Conditions and references that have, or should have, these scores."""
+    promised = {cell.condition for cell in Grid(results.study).cells() if cell.group == "tissue"}
+    return [n for n in tables.everyone(results, shuffled=False) if n in promised]
+
+
+def facts(results: Results, condition: str) -> dict[str, Any]:
+    path = results.metrics_path(condition, results.study.seeds[0], "tissue")
+    return (json_or_none(path) or {}).get("facts") or {}
+
+
+def _rule(told: dict[str, Any]) -> NucleusRule | None:
+    rule = told.get("rule")
+    return rule and NucleusRule(rule["threshold"], rule["mpp"])
+
+
+def means(results: Results) -> tuple[tuple[str, ...], list[tuple[str, list[str]]]]:
+    """What was measured in words, and for each set its means over tiles with their spread."""
+    found = {name: facts(results, name) for name in _scored(results)}
+    found = {name: told for name, told in found.items() if told.get("means")}
+    if not found:
+        return (), []
+    first = next(iter(found.values()))
+    kinds = [kind for kind in MEASURED if kind in first["means"]]
+    rule = _rule(first)
+    unit = rule.area_unit if rule else ""
+    heads = tuple(MEASURED[kind].format(unit=unit) for kind in kinds)
+    rows = [(TEST, [_mean(first, kind, "real") for kind in kinds])]
+    rows += [(n, [_mean(told, kind, "made") for kind in kinds]) for n, told in found.items()]
+    return heads, rows
+
+
+def _mean(told: dict[str, Any], kind: str, who: str) -> str:
+    pair = told["means"].get(kind, {}).get(who)
+    return f"{number(pair[0])} ± {number(pair[1])}" if pair else "–"
+
+
+def curves(
+    results: Results, colors: dict[str, int]
+) -> tuple[tuple[str, ...], list[tuple[str, list[Markup]]]]:
+    """Heads, and for each set its curves over those of the real test tiles."""
+    found = {name: facts(results, name) for name in _scored(results)}
+    found = {name: told for name, told in found.items() if told.get("histograms")}
+    if not found:
+        return (), []
+    first = next(iter(found.values()))
+    kinds = [kind for kind in CURVES if kind in first["histograms"]]
+    rule = _rule(first)
+    unit = rule.area_unit if rule else ""
+    histograms = {
+        (name, kind): _pair(told["histograms"][kind])
+        for name, told in found.items()
+        for kind in kinds
+        if kind in told["histograms"]
+    }
+    frames = {
+        kind: densities.common_frame(
+            [h for (_, k), pair in histograms.items() if k == kind for h in pair]
+        )
+        for kind in kinds
+    }
+    rows = []
+    for name, told in found.items():
+        drawn = []
+        for kind in kinds:
+            if (name, kind) not in histograms:
+                continue
+            words = MEASURED[kind].format(unit=unit)
+            spoken = (
+                f"real test tiles {_mean(told, kind, 'real')}, {name} {_mean(told, kind, 'made')}"
+            )
+            real, made = histograms[name, kind]
+            color = colors.get(name)
+            title = f"{words} of {name}"
+            drawn.append(
+                densities.panel(title, spoken, real, made, frame=frames[kind], color=color)
+            )
+        rows.append((name, drawn))
+    return tuple(MEASURED[kind].format(unit=unit) for kind in kinds), rows
+
+
+def _pair(told: dict[str, Any]) -> tuple[Histogram, Histogram]:
+    edges = np.array(told["edges"], float)
+    return Histogram(edges, np.array(told["real"])), Histogram(edges, np.array(told["made"]))
+
+
+def nuclei(results: Results) -> list[tuple[str, list[Picture]]]:
+    """Tiles with the nuclei that were found in them, from few to many; real test tiles first."""
+    grid, seed = Grid(results.study), results.study.seeds[0]
+    rows: list[tuple[str, list[Picture]]] = []
+    for name in [n for n in _scored(results) if n != "real"]:
+        told = facts(results, name)
+        rule = _rule(told)
+        if rule is None:
+            continue
+        if not rows:
+            rows += _outlined(results, "real/test", TEST, told["examples"]["real"], rule)
+        rows += _outlined(results, grid.tileset(name, seed), name, told["examples"]["made"], rule)
+    return rows
+
+
+def _outlined(
+    results: Results, folder: str, name: str, chosen: list[int], rule: NucleusRule
+) -> list[tuple[str, list[Picture]]]:
+    try:
+        tiles = TileSet.open(results.folder / "tilesets" / folder)
+        pictures = []
+        for row in chosen:
+            image = tiles.image(row)
+            labels = nucleus_labels(image, rule)
+            count = count_and_areas(labels)[0]
+            alt = f"{name}, image {row}, outlines of its nuclei"
+            pictures.append(Picture(tile_uri(outlined(image, labels)), alt, f"{count} nuclei"))
+    except (InputError, OSError, IndexError):  # the gallery says what is missing
+        return []
+    return [(name, pictures)]
+
+
+def outlined(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The image, uint8 (H, W, 3), with a line around each nucleus.
+
+    Small tiles are enlarged, so that the line does not hide what it encloses; of large ones the
+    middle is cut out.
+    """
+    from skimage.segmentation import find_boundaries
+
+    top, left = (max(0, (side - SHOWN) // 2) for side in labels.shape)
+    cut = np.s_[top : top + SHOWN, left : left + SHOWN]
+    image, labels = image[cut], labels[cut]
+    times = max(1, SHOWN // max(labels.shape))
+    large = image.repeat(times, 0).repeat(times, 1)
+    large[find_boundaries(labels.repeat(times, 0).repeat(times, 1), mode="inner")] = OUTLINE
+    return large
