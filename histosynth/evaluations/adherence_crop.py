@@ -114,8 +114,9 @@ def crop_rows(
         raise InputError(f"{scored.condition} was shown crops; give --table to find them")
     check_comparable(real, synthetic)
     requests = read_condition_table(table, real)
+    sources = synthetic.table.get("source_tile_id")
     asked = requests["source_tile_id"].tolist()
-    if not of_real and synthetic.table["source_tile_id"].tolist() != asked:
+    if not of_real and (sources is None or sources.tolist() != asked):
         raise InputError(f"{synthetic.folder} was not made from {table}; sample it again")
     pool = TilePool.of(real, {"images", "maps"})
     targets = table_targets(requests, pool, real.classes)
