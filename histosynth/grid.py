@@ -16,7 +16,7 @@ from histosynth.files import atomic_file
 from histosynth.preflight import check_study
 from histosynth.settings import Condition
 
-GROUPS = ("fidelity", "adherence", "utility", "memorization", "tissue")
+GROUPS = ("fidelity", "adherence", "utility", "memorization", "tissue", "legacy")
 
 # Raised by hand when a stage's code changes what it computes: then, and only then, it reruns.
 STAGE_VERSIONS = {
@@ -40,6 +40,7 @@ STAGE_VERSIONS = {
     "fidelity": 3,
     "adherence": 2,
     "utility": 2,
+    "legacy": 1,
     "memorization": 2,
     "tissue": 1,
     "comparison": 1,
@@ -67,6 +68,7 @@ STAGE_SETTINGS = {
     "judge": ["judges", "label", "classes"],
     "fidelity": ["evaluation", "sampling.n", "label"],
     "adherence": ["evaluation.encoders", "evaluation.seed", "clusters", "label", "classes"],
+    "legacy": ["evaluation", "sampling.n"],
     "utility": ["downstream", "evaluation.seed", "sampling.n", "label", "classes"],
     "memorization": [
         "evaluation.encoders",
@@ -163,6 +165,8 @@ class Grid:
     def has_group(self, group: str) -> bool:
         if group == "adherence":
             return bool(self.judges or self.study.clusters)
+        if group == "legacy":
+            return bool(self.study.evaluation.legacy)
         if group == "utility":
             return self.study.downstream is not None and bool(self.judges)
         return True
@@ -227,6 +231,13 @@ class Grid:
         # A condition's own crops are told by its set; those that real tiles are held against, here.
         crops = {"crop": self.crop_options("real")} if condition == "real" else {}
         return self.settings("adherence", **crops)
+
+    @property
+    def legacy_settings(self) -> str:
+        used = {name: self.study.encoders[name] for name in self.study.evaluation.encoders}
+        return self.settings(
+            "legacy", encoders={name: e.model_dump(mode="json") for name, e in used.items()}
+        )
 
     def sample_settings(self, name: str) -> str:
         return self.settings("sample", sampling=self.study.sampling_of(name).model_dump())

@@ -177,4 +177,8 @@ class Evaluation(Settings):
     encoders: list[str] = Field(min_length=1)
     neighbours: int = Field(5, ge=1, description="k of precision, recall, density, coverage.")
     min_tiles: int = Field(50, ge=2, description="Fewer tiles than this give no score.")
+    legacy: list[Literal["osorio"]] = Field(
+        default_factory=list,
+        description="Published protocols, scored too and kept apart as not comparable.",
+    )
     seed: int = 0

@@ -60,6 +60,32 @@ rule fidelity:
         " --output {output.rows} 2>&1 | tee {log}"
 
 
+rule legacy:
+    input:
+        real="<results>/tilesets/real/test",
+        synthetic=scored_set,
+    output:
+        rows="<results>/metrics/{condition}/seed{seed}/legacy.json",
+    log:
+        "<logs>/legacy/{condition}/seed{seed}.log",
+    conda:
+        "../envs/histosynth.yaml"
+    threads: STUDY.threads
+    resources:
+        gpu=1,
+        mem_mb=6000,
+        runtime=240,
+    params:
+        config=CONFIG,
+        settings=GRID.legacy_settings,
+    message:
+        "Scoring {wildcards.condition}, seed {wildcards.seed}, under published protocols"
+    shell:
+        "python scripts/legacy.py --config {params.config} --threads {threads}"
+        " --condition {wildcards.condition} --seed {wildcards.seed} --real {input.real}"
+        " --synthetic {input.synthetic} --output {output.rows} 2>&1 | tee {log}"
+
+
 rule adherence:
     input:
         train="<results>/tilesets/real/train",

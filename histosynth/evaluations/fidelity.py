@@ -5,7 +5,7 @@ seeded subset of that many, so that every condition, `real` (real train tiles: o
 `autoencoder` (test tiles through the autoencoder) are compared at one n.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,12 +125,7 @@ def fidelity_rows(
     check_comparable(real, synthetic)
     _check_rows(real, real_features, encoder)
     _check_rows(synthetic, synthetic_features, encoder)
-    for tiles, count in ((real, len(real)), (synthetic, min(len(synthetic), n))):
-        if count < settings.min_tiles:
-            raise InputError(
-                f"{tiles.folder}: {count} tiles are too few for a score; evaluation.min_tiles is "
-                f"{settings.min_tiles}. Add tiles (or lower it, for a score of little worth)"
-            )
+    check_enough([(real, len(real)), (synthetic, min(len(synthetic), n))], settings)
     chosen = scored_subset(len(synthetic), n, seed=settings.seed)
     sides = Sides(
         real_features,
@@ -189,6 +184,16 @@ def whole_rows(
             scored.row(metric, found, protocol=told, encoder=encoder, reason=remark, **counts)
         )
     return rows
+
+
+def check_enough(counts: Iterable[tuple[TileSet, int]], settings: "Evaluation") -> None:
+    """Refuse to score fewer tiles of a set than `evaluation.min_tiles`."""
+    for tiles, count in counts:
+        if count < settings.min_tiles:
+            raise InputError(
+                f"{tiles.folder}: {count} tiles are too few for a score; evaluation.min_tiles is "
+                f"{settings.min_tiles}. Add tiles (or lower it, for a score of little worth)"
+            )
 
 
 def _groups(table: "pd.DataFrame") -> np.ndarray | None:

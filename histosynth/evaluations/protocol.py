@@ -19,8 +19,12 @@ TISSUE_VERSION = 1
 
 
 def codec(tiles: TileSet) -> str:
-    """How a set's pixels were once compressed: `png`, unless its provenance says otherwise."""
-    return str(tiles.provenance.get("codec", "png")).lower()
+    """How a set's pixels were once compressed: `png`, unless its provenance says otherwise.
+
+    A folder's import records the codecs of its files; a caller's own word goes before that.
+    """
+    told = tiles.provenance.get("codec") or tiles.provenance.get("codecs") or "png"
+    return str(told).lower()
 
 
 def split_unit(tiles: TileSet) -> str:
