@@ -10,8 +10,8 @@ from markupsafe import Markup
 from histosynth.report.figures import COLORS, _line, _Scale, _svg, _text, _tick_labels
 
 WIDTH, HEIGHT, BOTTOM = 230, 96, 18  # user units
-MOST_BINS = 45
-TAIL = 0.005  # of either end's values is not shown
+MOST_BINS = 60
+TAIL = 0.01  # of either end's values is not shown
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ EFFECTS = (
     "nuclei_count_d",
     "nuclei_area_d",
 )
-DISTANCES = ("od_hematoxylin_w1", "od_eosin_w1", "nuclei_area_w1")
+DISTANCES = {"od_hematoxylin_w1": 3, "od_eosin_w1": 3, "nuclei_area_w1": 1}  # decimals
 MEASURED = {
     "od_hematoxylin": "haematoxylin, optical density",
     "od_eosin": "eosin, optical density",
@@ -43,20 +43,22 @@ OUTLINE = (255, 230, 0)  # seen on pink, purple and white
 
 
 @dataclass(frozen=True)
-class EffectTable(tables.ScoreTable):
-    """Effect sizes, which two decimals tell all there is to tell of."""
+class PlainTable(tables.ScoreTable):
+    """Scores with as many decimals as say something, whatever their size."""
+
+    decimals: tuple[int, ...] = ()
 
     @property
     def digits(self) -> tuple[int, ...]:
-        return (2,) * len(self.heads)
+        return self.decimals
 
 
 @dataclass(frozen=True)
 class Section:
-    """What the section shows: score tables; who has none and why; heads and rows of all else."""
+    """What the section shows: score tables and notes on them; heads and rows of all else."""
 
     tables: list[tables.ScoreTable]
-    troubles: list[tuple[str, str]]
+    notes: list[tuple[str, str]]
     means: tuple[tuple[str, ...], list[tuple[str, list[str]]]]
     curves: tuple[tuple[str, ...], list[tuple[str, list[Markup]]]]
     nuclei: list[tuple[str, list[Picture]]]
@@ -65,13 +67,14 @@ class Section:
 def section(results: Results, colors: dict[str, int]) -> Section:
     """The whole section; `colors` are those of the conditions in every plot."""
     found = tables_of(results)
-    return Section(found, troubles(found), means(results), curves(results, colors), nuclei(results))
+    return Section(found, notes(found), means(results), curves(results, colors), nuclei(results))
 
 
-def troubles(found: list[tables.ScoreTable]) -> list[tuple[str, str]]:
-    """(set, reason) of the scores that failed or are missing, each once."""
+def notes(found: list[tables.ScoreTable]) -> list[tuple[str, str]]:
+    """(mark or set, reason) of what is remarked of scores, and of scores that are not there."""
     cells = [(name, cell) for table in found for name, _, cells in table.rows for cell in cells]
-    told = [(name, cell.reason) for name, cell in cells if cell.status in ("failed", "missing")]
+    told = [("*", cell.reason) for _, cell in cells if cell.status == "ok" and cell.reason]
+    told += [(name, cell.reason) for name, cell in cells if cell.status in ("failed", "missing")]
     return list(dict.fromkeys(told))
 
 
@@ -84,7 +87,8 @@ def tables_of(results: Results) -> list[tables.ScoreTable]:
     columns = [Column("tissue", m) for m in DISTANCES]
     lines = [(name, "", tuple(fill(results, name, c) for c in columns)) for name in names]
     caption = "Distance between the histograms (Wasserstein, in the unit of the value)"
-    made.append(tables.lettered(caption, tuple(metric(m).label for m in DISTANCES), lines))
+    heads = tuple(metric(m).label for m in DISTANCES)
+    made.append(_plain(tables.lettered(caption, heads, lines), tuple(DISTANCES.values())))
     if results.study.classes:
         wanted = [("class_entropy_d", "all")]
         wanted += [("class_area_d", f"class={name}") for name in results.study.class_names]
@@ -95,7 +99,7 @@ def tables_of(results: Results) -> list[tables.ScoreTable]:
 
 def _effects(
     results: Results, names: list[str], caption: str, wanted: list[tuple[str, str]]
-) -> EffectTable:
+) -> PlainTable:
     heads = tuple(
         metric(m).label if subset == "all" else subset.removeprefix("class=")
         for m, subset in wanted
@@ -104,8 +108,11 @@ def _effects(
         (name, "", tuple(fill(results, name, Column("tissue", m), s) for m, s in wanted))
         for name in names
     ]
-    found = tables.lettered(caption, heads, lines)
-    return EffectTable(found.caption, found.heads, found.rows)
+    return _plain(tables.lettered(caption, heads, lines), (2,) * len(heads))
+
+
+def _plain(table: tables.ScoreTable, decimals: tuple[int, ...]) -> PlainTable:
+    return PlainTable(table.caption, table.heads, table.rows, decimals)
 
 
 def _scored(results: Results) -> list[str]:
