@@ -1,12 +1,22 @@
 """Scores from ready features: ours against torch-fidelity and prdc, time and memory, in one run.
 
-    python bench/scores.py            n = 2,000 and 10,000, some ten minutes on two cores
-    python bench/scores.py --quick    n = 1,000, within a minute
-    python bench/scores.py --json     one JSON line a case instead of the table
+    python bench/scores.py                      n = 2,000 and 10,000 at d = 2,048 and 1,536, n =
+                                                50,000 at d = 2,048; some ten minutes on two cores
+    python bench/scores.py --quick              n = 1,000, within a minute
+    python bench/scores.py --case 10000 2048    as many of n and d as you like; may be given again
+    python bench/scores.py --json               one JSON line a case instead of the table
 
-Every measurement runs in a process of its own, so that peak memory is its alone; both sides get
-the same float32 features and the same number of threads. "peak MB" is what the call added to the
-process, features not counted. The values are compared too, and a disagreement ends the run.
+All of Fréchet distance, kernel distance, precision, recall, density and coverage: ours in one pass
+(`Reference`); torch-fidelity for the first two, at its defaults (the kernel distance of 100 random
+subsets of 1,000), and prdc for the rest. prdc holds three n x n float64 matrices, 20 GB each at n =
+50,000, so it is not run there.
+
+Every measurement runs in a process of its own, so that peak memory is its alone; all get the same
+float32 features and the same number of threads. "peak MB" is what the call added to the process,
+features not counted. The values are compared too, and a disagreement ends the run.
+
+The last rows are twelve synthetic sets against one real set, whose own part is computed once;
+their peer is twelve times one set with everything computed anew.
 """
 
 import argparse
@@ -22,15 +32,12 @@ from pathlib import Path
 import numpy as np
 
 # Largest difference as a share of the value. torch-fidelity's Fréchet distance takes square roots
-# of rounding errors where n < d; its kernel sums float32; its default kernel distance is a mean
-# over random subsets, so it is another number with the same expectation.
-TOLERANCE = {
-    "frechet": 1e-5,
-    "kernel": 0.05,
-    "kernel, one subset": 1e-3,
-    "prdc": 1e-6,
-    "precision, recall": 1e-6,
-}
+# of rounding errors where n < d; its default kernel distance is a mean over random subsets, so it
+# is another number with the same expectation.
+TOLERANCE = {"frechet": 1e-5, "kernel": 0.05, "prdc": 1e-6}
+FULL = [(2000, 2048), (2000, 1536), (10_000, 2048), (10_000, 1536), (50_000, 2048)]
+MOST_FOR_PRDC = 20_000
+CONDITIONS = 12
 
 
 def make_features(n: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -43,29 +50,21 @@ def make_features(n: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     return real.astype(np.float32), synthetic.astype(np.float32)
 
 
-def ours_frechet(real: np.ndarray, synthetic: np.ndarray) -> list[float]:
-    from histosynth.metrics import frechet_distance
+def ours_all(real: np.ndarray, synthetic: np.ndarray) -> list[float]:
+    from histosynth.metrics import Reference
 
-    return [frechet_distance(real, synthetic)]
-
-
-def ours_kernel(real: np.ndarray, synthetic: np.ndarray) -> list[float]:
-    from histosynth.metrics import kernel_distance
-
-    return [kernel_distance(real, synthetic)]
+    found = Reference(real, k=5).scores(synthetic)
+    names = ("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage")
+    return [found[name] for name in names]
 
 
-def ours_prdc(real: np.ndarray, synthetic: np.ndarray) -> list[float]:
-    from histosynth.metrics import prdc
+def ours_many(real: np.ndarray, synthetic: np.ndarray) -> list[float]:
+    """One synthetic set under twelve shifts, as twelve conditions."""
+    from histosynth.metrics import Reference
 
-    return list(prdc(real, synthetic, k=5).values())
-
-
-def ours_precision_recall(real: np.ndarray, synthetic: np.ndarray) -> list[float]:
-    from histosynth.metrics import prdc
-
-    scores = prdc(real, synthetic, k=3, inclusive=True)
-    return [scores["precision"], scores["recall"]]
+    reference = Reference(real, k=5)
+    found = [reference.scores(synthetic + np.float32(0.001 * i)) for i in range(CONDITIONS)]
+    return [scores["kernel_distance"] for scores in found]
 
 
 def peer_frechet(real: np.ndarray, synthetic: np.ndarray) -> list[float]:
@@ -78,26 +77,14 @@ def peer_frechet(real: np.ndarray, synthetic: np.ndarray) -> list[float]:
 
 
 def peer_kernel(real: np.ndarray, synthetic: np.ndarray) -> list[float]:
-    """At its defaults: the mean over 100 random subsets of 1,000."""
-    return _kernel_by_subsets(real, synthetic, subsets=100, size=1000)
-
-
-def peer_kernel_one_subset(real: np.ndarray, synthetic: np.ndarray) -> list[float]:
-    """One subset of all rows: the very statistic that ours is, with n x n matrices in memory."""
-    return _kernel_by_subsets(real, synthetic, subsets=1, size=len(real))
-
-
-def _kernel_by_subsets(
-    real: np.ndarray, synthetic: np.ndarray, *, subsets: int, size: int
-) -> list[float]:
     import torch
     from torch_fidelity.metric_kid import kid_features_to_metric
 
     scores = kid_features_to_metric(
         torch.from_numpy(real),
         torch.from_numpy(synthetic),
-        kid_subsets=subsets,
-        kid_subset_size=min(size, len(real)),
+        kid_subsets=100,
+        kid_subset_size=min(1000, len(real)),
         verbose=False,
     )
     return [scores["kernel_inception_distance_mean"]]
@@ -113,28 +100,11 @@ def peer_prdc(real: np.ndarray, synthetic: np.ndarray) -> list[float]:
         return [float(score) for score in compute_prdc(real, synthetic, nearest_k=5).values()]
 
 
-def peer_precision_recall(real: np.ndarray, synthetic: np.ndarray) -> list[float]:
-    import torch
-    from torch_fidelity.metric_prc import prc_features_to_metric
-
-    scores = prc_features_to_metric(
-        torch.from_numpy(synthetic),
-        torch.from_numpy(real),
-        prc_neighborhood=3,
-        prc_batch_size=10000,
-        save_cpu_ram=False,
-        verbose=False,
-    )
-    return [scores["precision"], scores["recall"]]
-
-
 Score = Callable[[np.ndarray, np.ndarray], list[float]]
-SCORES: dict[str, tuple[Score, Score, str]] = {
-    "frechet": (ours_frechet, peer_frechet, "torch-fidelity"),
-    "kernel": (ours_kernel, peer_kernel, "torch-fidelity, 100 subsets"),
-    "kernel, one subset": (ours_kernel, peer_kernel_one_subset, "torch-fidelity"),
-    "prdc": (ours_prdc, peer_prdc, "prdc"),
-    "precision, recall": (ours_precision_recall, peer_precision_recall, "torch-fidelity"),
+PEERS: dict[str, tuple[Score, slice]] = {
+    "frechet": (peer_frechet, slice(0, 1)),
+    "kernel": (peer_kernel, slice(1, 2)),
+    "prdc": (peer_prdc, slice(2, 6)),
 }
 
 
@@ -163,15 +133,61 @@ def measure(score: Score, folder: Path, threads: int) -> tuple[list[float], floa
         return values, seconds, peak_megabytes() - before
 
 
+def case(n: int, width: int, run: Callable[[Score], tuple[list[float], float, float]]) -> dict:
+    """Ours and all peers on two sets of n rows."""
+    values, seconds, peak = run(ours_all)
+    times, peaks = {}, []
+    for name, (peer, which) in PEERS.items():
+        if name == "prdc" and n > MOST_FOR_PRDC:
+            continue
+        theirs, took, added = run(peer)
+        np.testing.assert_allclose(values[which], theirs, rtol=TOLERANCE[name], atol=1e-9)
+        times[name] = round(took, 2)
+        peaks.append(added)
+    return {
+        "bench": "scores",
+        "case": f"all scores n={n} d={width}",
+        "ours": round(seconds, 3),
+        "peer": round(sum(times.values()), 3),
+        "peer_name": ", ".join(f"{name} {took:.1f}" for name, took in times.items())
+        + " (prdc not run: 20 GB a matrix)" * ("prdc" not in times),
+        "ratio": round(sum(times.values()) / seconds, 2),
+        "unit": "s",
+        "peak_mb": round(peak, 1),
+        "peer_peak_mb": round(max(peaks), 1),
+    }
+
+
+def reuse_case(
+    n: int, m: int, width: int, run: Callable[[Score], tuple[list[float], float, float]]
+) -> dict:
+    """Twelve synthetic sets of m rows against one real set of n, and twelve times one."""
+    _, one, _ = run(ours_all)
+    _, many, peak = run(ours_many)
+    return {
+        "bench": "scores",
+        "case": f"{CONDITIONS} sets of {m}, real n={n} d={width}",
+        "ours": round(many, 3),
+        "peer": round(CONDITIONS * one, 3),
+        "peer_name": f"{CONDITIONS} x one alone; {many / one:.1f} times one",
+        "ratio": round(CONDITIONS * one / many, 2),
+        "unit": "s",
+        "peak_mb": round(peak, 1),
+        "peer_peak_mb": None,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="n = 1,000 only: within a minute")
+    parser.add_argument("--case", nargs=2, type=int, action="append", metavar=("N", "D"))
     parser.add_argument("--json", action="store_true", help="print JSON lines")
     parser.add_argument("--threads", type=int, default=2, help="for both sides (default: 2)")
     args = parser.parse_args()
-    sizes = [(1000, 2048)] if args.quick else [(2000, 2048), (10000, 1536)]
+    cases = args.case or ([(1000, 2048)] if args.quick else FULL)
+    reuse = [(1000, 1000)] if args.quick else [(2000, 2000), (10_000, 2000)]
     if not args.json:
         print(
             f"{'case':36}{'ours s':>9}{'peer s':>9}{'ratio':>8}{'ours MB':>9}{'peer MB':>9}  peer"
@@ -180,33 +196,35 @@ def main() -> None:
     context = multiprocessing.get_context("spawn")
     with (
         ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool,
-        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory() as name,
     ):
-        for n, width in sizes:
-            for name, features in zip(("real", "synthetic"), make_features(n, width), strict=True):
-                np.save(Path(folder) / f"{name}.npy", features)
-            for name, (ours, peer, peer_name) in SCORES.items():
-                mine = pool.submit(measure, ours, Path(folder), args.threads).result()
-                theirs = pool.submit(measure, peer, Path(folder), args.threads).result()
-                np.testing.assert_allclose(mine[0], theirs[0], rtol=TOLERANCE[name], atol=1e-9)
-                line = {
-                    "bench": "scores",
-                    "case": f"{name} n={n} d={width}",
-                    "ours": round(mine[1], 4),
-                    "peer": round(theirs[1], 4),
-                    "peer_name": peer_name,
-                    "ratio": round(theirs[1] / mine[1], 2),
-                    "unit": "s",
-                    "peak_mb": round(mine[2], 1),
-                    "peer_peak_mb": round(theirs[2], 1),
-                }
-                print(json.dumps(line) if args.json else as_row(line), flush=True)
+        folder = Path(name)
+
+        def run(score: Score) -> tuple[list[float], float, float]:
+            return pool.submit(measure, score, folder, args.threads).result()
+
+        def prepare(n: int, m: int, width: int) -> None:
+            real, synthetic = make_features(n, width)
+            np.save(folder / "real.npy", real)
+            np.save(folder / "synthetic.npy", synthetic[:m])
+
+        for n, width in cases:
+            prepare(n, n, width)
+            show(case(n, width, run), args.json)
+        for n, m in [] if args.case else reuse:
+            prepare(n, m, 2048)
+            show(reuse_case(n, m, 2048, run), args.json)
 
 
-def as_row(line: dict) -> str:
-    return (
-        f"{line['case']:36}{line['ours']:9.3f}{line['peer']:9.3f}{line['ratio']:8.1f}"
-        f"{line['peak_mb']:9.0f}{line['peer_peak_mb']:9.0f}  {line['peer_name']}"
+def show(line: dict, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(line), flush=True)
+        return
+    theirs = "-" if line["peer_peak_mb"] is None else f"{line['peer_peak_mb']:.0f}"
+    print(
+        f"{line['case']:36}{line['ours']:9.2f}{line['peer']:9.2f}{line['ratio']:8.1f}"
+        f"{line['peak_mb']:9.0f}{theirs:>9}  {line['peer_name']}",
+        flush=True,
     )
 
 
