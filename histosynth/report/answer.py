@@ -123,7 +123,7 @@ def _adherence(board: Leaderboard) -> str:
         return "No score yet." if columns else ""
     told = []
     for column in columns:
-        what = "map" if column.metric.startswith("map") else "label"
+        what = column.metric.partition("_")[0]
         text = f"as a share of what real tissue scores for its {what}, {leaders(board, column)}"
         chance = [
             cell.value

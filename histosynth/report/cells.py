@@ -110,16 +110,16 @@ class Cell:
 
 def fill(results: Results, condition: str, column: Column, subset: str = "all") -> Cell:
     """The cell of one condition, whatever became of it."""
-    source = "real" if condition == PLANTED else condition.removesuffix("~shuffled")
+    source = "real" if condition == PLANTED else condition.partition("~")[0]
     wanted = [c for c in Grid(results.study).cells() if c.condition == source]
     seeds = sorted({c.seed for c in wanted}) or results.study.seeds
     absent = _expected_absence(condition, column, wanted)
     if absent:
         return absent
-    if condition.endswith("~shuffled"):
-        shuffled = fill(results, source, column, subset)
-        if shuffled.status != "ok":  # nothing was requested, or scored, that could be shuffled
-            return shuffled
+    if "~" in condition:
+        own = fill(results, source, column, subset)
+        if own.status != "ok":  # nothing was requested, or scored, that could be controlled
+            return own
     rows = results.rows
     rows = rows[(rows["condition"] == condition) & (rows["group"] == column.group)]
     # The real arm of the utility columns is one network, trained on real tiles.
@@ -154,7 +154,7 @@ def _away_from(cell: Cell, expected: float) -> bool:
 
 
 def _expected_absence(condition: str, column: Column, wanted: list) -> Cell | None:
-    if condition.endswith("~shuffled"):
+    if "~" in condition:
         if column.group != "adherence" and not column.metric.startswith("copied_"):
             return Cell("not_applicable", reason=f"shuffling does not concern {column.group}")
         return None
@@ -182,7 +182,7 @@ def _seed_row(
         broken = rows[rows["status"] == "failed"]
         if not broken.empty and not (rows["status"] == "ok").any():
             return Cell("failed", reason=str(broken["reason"].iloc[0]))
-        source = "real" if condition == PLANTED else condition.removesuffix("~shuffled")
+        source = "real" if condition == PLANTED else condition.partition("~")[0]
         path = results.metrics_path(source, seed, column.group)
         if rows.empty and not path.is_file():
             return Cell("missing", reason=f"no result file: {path}")

@@ -163,6 +163,23 @@ _METRICS = (
         "May pass 1 where synthetic tissue is plainer, and so easier to read, than real tissue.",
     ),
     Metric(
+        "map_boundary_f",
+        "Map boundary F",
+        True,
+        "Whether the outlines of each class run where the map asked for them: the harmonic mean of "
+        "the shares of seen and of requested boundary pixels that meet one of the other side "
+        "within 0.75 % of the tile’s diagonal, at least one pixel (mean over classes).",
+        "Counts are summed over all tiles first. At one pixel of tolerance the judge’s own "
+        "raggedness rules: read it as a share of real.",
+    ),
+    Metric(
+        "map_boundary_f_ratio",
+        "Boundary adherence",
+        True,
+        "Map boundary F of the synthetic images over the same judge's on real test tiles.",
+        "May pass 1 where synthetic tissue has plainer borders than real tissue.",
+    ),
+    Metric(
         "label_accuracy",
         "Label accuracy",
         True,
@@ -175,6 +192,33 @@ _METRICS = (
         True,
         "Label accuracy of the synthetic images over the same judge's accuracy on real test tiles.",
         "May pass 1 where synthetic images exaggerate the label.",
+    ),
+    Metric(
+        "cluster_accuracy",
+        "Cluster accuracy",
+        True,
+        "How often the cluster asked for is seen in the image by an encoder that took no part in "
+        "the clustering: a logistic regression from its features, learnt on real training tiles.",
+        "Clusters have no sharp borders: even real tiles score well below 1. Compare with the real "
+        "and the shuffled row.",
+    ),
+    Metric(
+        "cluster_accuracy_ratio",
+        "Cluster adherence",
+        True,
+        "Cluster accuracy of the synthetic images over the same judge's on real test tiles.",
+        "May pass 1 where synthetic images lie nearer to the middle of their cluster than real "
+        "ones do.",
+    ),
+    Metric(
+        "crop_style_auc",
+        "Crop style AUC",
+        True,
+        "The chance that tissue of a class is nearer in stain and grain to the crop that the "
+        "generator was shown for it than to a crop of the same class shown for another image; 0.5 "
+        "for a generator that ignores its crops.",
+        "The real row is real tiles against a crop cut out of them. Where crops show the very tile "
+        "to be made, copied pixels count as obedience.",
     ),
     Metric(
         "downstream_iou",
@@ -382,6 +426,11 @@ TERMS = (
         "Shuffled (reference)",
         "The condition's own images against requests dealt out at random: the score of ignoring "
         "the request.",
+    ),
+    (
+        "Wrong class (control)",
+        "The condition's own images against requests whose classes are each read as another one: a "
+        "judge that still approves cannot tell the classes apart.",
     ),
     (
         "Planted copies (reference)",

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from histosynth.conditions.spec import ConditionSpec
 from histosynth.config import OTHER_SITE, REFERENCE_SETS, Study
 from histosynth.grid import Grid
 from histosynth.report.cells import Cell, Column, fill
@@ -70,6 +71,9 @@ def main_columns(results: Results) -> list[Column]:
             columns.append(Column("adherence", "map_iou_ratio"))
         if study.label:
             columns.append(Column("adherence", "label_accuracy_ratio"))
+        asking = [n for n in grid.trained if "clusters" in ConditionSpec.of(study, n).provides]
+        if grid.cluster_judge and len(asking) > 1:  # of one alone, the section on adherence tells
+            columns.append(Column("adherence", "cluster_accuracy_ratio"))
     if study.downstream and grid.has_group("utility"):
         names = ["downstream_iou"] * bool(study.downstream.segmentation and study.classes)
         names += ["downstream_auc"] * bool(study.downstream.classification and study.label)

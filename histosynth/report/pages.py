@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 
 from histosynth.evaluations.rows import split_remark
 from histosynth.report import (
+    adherence,
     answer,
     differences,
     gallery,
@@ -70,7 +71,8 @@ def render(results: Results, provenance: Provenance | None = None, *, selftest: 
         by_subset=subsets.tables_of(results),
         few=few_tiles_words(results),
         legacy=legacy.sections(results),
-        adherence=tables.adherence_tables(results),
+        adherence=adherence.tables_of(results),
+        confusions=adherence.confusions(results),
         utility=tables.utility_tables(results),
         privacy=privacy.tables_of(results),
         favourites=privacy.favourites(results),

@@ -46,7 +46,7 @@ def fidelity_tables(results: Results, *, labels: bool = True) -> list[ScoreTable
     rows = results.rows
     rows = rows[(rows["group"] == "fidelity") & (rows["subset"] == "all")]
     found = [n for n in dict.fromkeys(rows["metric"].dropna()) if n]
-    subsets = _subsets(results, "fidelity", "kernel_distance", "label=") if labels else []
+    subsets = subsets_of(results, "fidelity", "kernel_distance", "label=") if labels else []
     tables = []
     for encoder in results.study.evaluation.encoders:
         first = [name for name in distances(results, encoder) if name in found]
@@ -80,33 +80,13 @@ def everyone(results: Results, *, shuffled: bool) -> list[str]:
     return [n for n in names if shuffled or not n.endswith("~shuffled")]
 
 
-def adherence_tables(results: Results) -> list[ScoreTable]:
-    """Map IoU by class and label accuracy by label, as far as rows have them."""
-    wanted = (("map_iou", "class=", "Map IoU by class"), ("label_accuracy", "label=", "by label"))
-    tables = []
-    for name, prefix, words in wanted:
-        subsets = _subsets(results, "adherence", name, prefix)
-        if not subsets and not _has(results, "adherence", name):
-            continue
-        column = Column("adherence", name)
-        heads = ("all", *(s.removeprefix(prefix) for s in subsets))
-        lines = []
-        for person in everyone(results, shuffled=True):
-            cells = tuple(fill(results, person, column, s) for s in ("all", *subsets))
-            if cells[0].status != "not_applicable":
-                lines.append((person, "", cells))
-        caption = words if name == "map_iou" else f"{metric(name).label} {words}"
-        tables.append(lettered(caption, heads, lines))
-    return tables
-
-
 def utility_tables(results: Results) -> list[ScoreTable]:
     """Downstream scores, a row a condition and arm, with IoU by class."""
     tables = []
     for name in ("downstream_iou", "downstream_auc"):
-        if not _has(results, "utility", name):
+        if not has_rows(results, "utility", name):
             continue
-        subsets = _subsets(results, "utility", name, "class=")
+        subsets = subsets_of(results, "utility", name, "class=")
         arms = [a for a in ARM_WORDS if a in set(results.rows["arm"])] or list(ARM_WORDS)
         extra = sorted(set(results.rows["arm"]) - {"", "real", *ARM_WORDS})
         lines = []
@@ -124,12 +104,12 @@ def utility_tables(results: Results) -> list[ScoreTable]:
     return tables
 
 
-def _has(results: Results, group: str, name: str) -> bool:
+def has_rows(results: Results, group: str, name: str) -> bool:
     rows = results.rows
     return bool(((rows["group"] == group) & (rows["metric"] == name)).any())
 
 
-def _subsets(results: Results, group: str, name: str, prefix: str) -> list[str]:
+def subsets_of(results: Results, group: str, name: str, prefix: str) -> list[str]:
     rows = results.rows
     rows = rows[(rows["group"] == group) & (rows["metric"] == name)]
     found = [s for s in dict.fromkeys(rows["subset"]) if str(s).startswith(prefix)]
