@@ -17,6 +17,7 @@ from histosynth.evaluations.protocol import check_comparable, fidelity_protocol
 from histosynth.evaluations.rows import MetricRow, Scored
 from histosynth.evaluations.sides import Sides
 from histosynth.evaluations.subsets import Clustered, clustered, groupings, subset_rows
+from histosynth.metrics import Reference
 from histosynth.tilesets import TileSet
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def fidelity_rows(
     n: int,
     label_names: list[str],
     clusters: Clustered | None = None,
+    reference: Reference | None = None,
 ) -> list[MetricRow]:
     """Score one set in one encoder: as a whole and by subset.
 
@@ -116,6 +118,7 @@ def fidelity_rows(
     n : score at most this many tiles of the set
     label_names : labels to score one by one
     clusters : the cluster of every tile, where the study clusters
+    reference : what scores need of `real_features`, where many sets are scored against them
 
     Raises
     ------
@@ -133,6 +136,7 @@ def fidelity_rows(
         real.table["patient_id"].astype(str).to_numpy(),
         _groups(synthetic.table.iloc[chosen]),
         settings,
+        reference,
     )
     remark = f"the set has {len(chosen)} tiles, the study samples {n}" if len(chosen) < n else ""
 

@@ -53,7 +53,7 @@ from histosynth.external import (
     protocol_codec,
 )
 from histosynth.files import short_hash
-from histosynth.metrics import frechet_distance, kernel_distance
+from histosynth.metrics import Reference, frechet_distance, kernel_distance
 from histosynth.settings import EncoderSettings
 from histosynth.tilesets import TileSet
 
@@ -173,6 +173,7 @@ def score_folders(
             features[name, encoder_name] = path
             arrays[name] = load_features(path)
         real_features = arrays[REAL]
+        kept = Reference(real_features[reference.rows], k=study.evaluation.neighbours)
         contestants = {name: (tiles, arrays[name]) for name, tiles in synthetic.items()}
         contestants[REAL] = (floor.tiles, real_features[floor.rows])
         for name, (tiles, made) in contestants.items():
@@ -189,6 +190,7 @@ def score_folders(
                 settings=study.evaluation,
                 n=n,
                 label_names=labels,
+                reference=kept,
             )
             rows += scored.guarded(FIDELITY_METRICS, compute, encoder=encoder_name)
             protocols |= scored.protocols
