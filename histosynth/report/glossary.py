@@ -334,8 +334,8 @@ _METRICS = (
         "Nuclei a tile",
         False,
         "Cohen’s d of the number of nuclei found in a tile by threshold and watershed.",
-        "A simple segmenter: look at its outlines. It errs on both sides alike only where both "
-        "are stained and focused alike.",
+        "A simple segmenter, so look at its outlines: crowded nuclei merge, ink and folds pass for "
+        "nuclei. It errs alike only on sets that are stained and focused alike.",
     ),
     Metric(
         "nuclei_area_d",
