@@ -15,14 +15,14 @@ from histosynth.selftest.words import (
     LEGEND,
     MARKS,
     change_words,
+    hard_to_see,
+    limits,
     summary_words,
     trusts,
-    unseen,
 )
 
 _VERDICT_CLASSES = {
     "sees": "sees",
-    "at its best": "sees",
     "misses": "misses",
     "wrong way": "moved",
     "is moved": "moved",
@@ -80,8 +80,9 @@ def render_selftest(
         problem="",
         failures=[_failure_words(r, result.scores) for r in failures],
         summary=summary_words(result),
-        unseen=unseen(result),
+        hard=hard_to_see(result),
         trusts=trusts(result),
+        limits=limits(result),
         spans=_spans(result.scores),
         clean=[number(result.clean[s.name].value) for s in result.scores],
         headline=_groups(result, strongest=True),

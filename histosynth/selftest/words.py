@@ -20,28 +20,30 @@ MARKS: dict[Verdict, str] = {
     "sees": "●",
     "misses": "○",
     "wrong way": "⚑",
-    "keeps still": "–",
+    "keeps still": "✓",
     "is moved": "⚑",
-    "at its best": "●",
+    "at its best": "✓",
     "off": "⚑",
     "": "",
 }
 LEGEND = (
-    "● sees the fault, ○ should see it and does not, – keeps still as it should, ⚑ moves where it "
-    "should not, or the wrong way; no mark: nothing claimed"
+    "● sees the fault, ○ should see it and does not, ✓ keeps still or is at its best as it should, "
+    "⚑ moves where it should not, or the wrong way; no mark: nothing claimed"
 )
 
 
 @dataclass(frozen=True)
 class Trust:
-    """What one score did with all faults at their strongest: names of faults, by verdict."""
+    """What one score did with all faults at their strongest: names of faults, by verdict.
+
+    `still` counts those at which it rightly kept still, or was rightly at its best.
+    """
 
     score: Score
     sees: tuple[str, ...]
     misses: tuple[str, ...]
     moved: tuple[str, ...]
     still: int
-    known: tuple[tuple[str, str], ...]
 
 
 def trusts(result: Result) -> list[Trust]:
@@ -56,11 +58,10 @@ def trusts(result: Result) -> list[Trust]:
         made.append(
             Trust(
                 score,
-                named("sees", "at its best"),
+                named("sees"),
                 named("misses"),
                 named("wrong way", "is moved", "off"),
-                len(named("keeps still")),
-                tuple((r.fault, r.known) for r in own if r.known),
+                len(named("keeps still", "at its best")),
             )
         )
     return made
@@ -110,16 +111,28 @@ def summary_words(result: Result) -> str:
     met = sum(r.met for r in claimed)
     known = sum(bool(r.known) for r in claimed)
     real, made, _ = result.n
-    return (
-        f"{met} of {len(claimed)} claims hold with {made} images against {real}; of those that "
-        f"do not, {known} are known limits of the scores."
-    )
+    told = f"{met} of {len(claimed)} claims hold with {made} images against {real}"
+    if met == len(claimed):
+        return f"{told}."
+    return f"{told}; {known} of the other {len(claimed) - met} are known limits of the scores."
 
 
-def unseen(result: Result) -> list[str]:
-    """Faults that some score should see, and none does."""
-    seen: dict[str, bool] = {}
+def hard_to_see(result: Result) -> list[tuple[str, list[str]]]:
+    """Faults that at most a third of the scores see which should, and those scores' labels."""
+    labels = {score.name: score.label for score in result.scores}
+    claimed: dict[str, list[Reaction]] = {}
     for r in result.headline:
         if r.claim == "worse" and r.verdict:
-            seen[r.fault] = seen.get(r.fault, False) or r.verdict == "sees"
-    return [fault for fault, by_any in seen.items() if not by_any]
+            claimed.setdefault(r.fault, []).append(r)
+    found = {f: [labels[r.score] for r in own if r.met] for f, own in claimed.items()}
+    return [(f, seen) for f, seen in found.items() if len(seen) <= len(claimed[f]) / 3]
+
+
+def limits(result: Result) -> list[tuple[str, list[tuple[str, list[str]]]]]:
+    """Reasons why claims were not met: (reason, [(label of a score, faults), ...])."""
+    labels = {score.name: score.label for score in result.scores}
+    found: dict[str, dict[str, list[str]]] = {}
+    for r in result.headline:
+        if r.known:
+            found.setdefault(r.known, {}).setdefault(labels[r.score], []).append(r.fault)
+    return [(reason, list(of_scores.items())) for reason, of_scores in found.items()]
