@@ -9,12 +9,13 @@ from histosynth.report import pages
 from histosynth.report.figures import number
 from histosynth.report.pictures import tile_uri
 from histosynth.selftest.score import Score
-from histosynth.selftest.table import Reaction, Result
+from histosynth.selftest.table import SEEN, Reaction, Result
 from histosynth.selftest.words import (
     KIND_WORDS,
     LEGEND,
     MARKS,
     change_words,
+    falling_back,
     hard_to_see,
     limits,
     summary_words,
@@ -83,6 +84,7 @@ def render_selftest(
         hard=hard_to_see(result),
         trusts=trusts(result),
         limits=limits(result),
+        back=falling_back(result),
         spans=_spans(result.scores),
         clean=[number(result.clean[s.name].value) for s in result.scores],
         headline=_groups(result, strongest=True),
@@ -145,7 +147,7 @@ def _cell(r: Reaction, label: str) -> Cell:
         _VERDICT_CLASSES.get(r.verdict, ""),
         f"{title}: {r.verdict}" if r.verdict else title,
         r.verdict,
-        abs(r.change) >= 1,
+        abs(r.change) >= SEEN,
     )
 
 

@@ -11,7 +11,7 @@ features do not have; and one feature scaled, after which a distance is in anoth
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -22,6 +22,7 @@ from histosynth.selftest.scene import Scene, joined
 
 MODES = 4
 OUTLIER = 20.0  # standard deviations in every feature
+_AT_ONCE = 32  # images changed at a time; a multiple of the eight turns
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,10 @@ class Stage:
         """The scene with the synthetic images changed, and embedded again."""
         made = self.scene.made
         assert made.images is not None
-        return self.scene.with_made(made.with_images(change(made.images), self.scene.encode))
+        # A few at a time: some changes pass through floats of eight times the size.
+        starts = range(0, len(made.images), _AT_ONCE)
+        images = np.concatenate([change(made.images[i : i + _AT_ONCE]) for i in starts])
+        return self.scene.with_made(made.with_images(images, self.scene.encode))
 
 
 def cases() -> Iterator[Case]:
@@ -201,7 +205,8 @@ def _images() -> Iterator[Case]:
     for sigma in (4.0, 8.0, 16.0):
 
         def grained(stage: Stage, sigma: float = sigma) -> Scene:
-            return stage.repainted(lambda x: faults.noisy(x, sigma, stage.random(3)))
+            random = stage.random(3)
+            return stage.repainted(lambda x: faults.noisy(x, sigma, random))
 
         yield Case("noise", f"{sigma:g} levels", "Noise on every pixel.", group, grained)
 
@@ -245,7 +250,7 @@ def _outlier(stage: Stage) -> Scene:
 def _labels(stage: Stage) -> Scene:
     made = stage.scene.made
     dealt = made.labels[stage.random(4).permutation(len(made))]
-    return stage.scene.with_made(type(made)(made.features, dealt, made.patients, made.images))
+    return stage.scene.with_made(replace(made, labels=dealt))
 
 
 def _averaged(stage: Stage) -> Scene:
@@ -260,9 +265,7 @@ def _hidden_shift(stage: Stage) -> Scene:
     scene = stage.moved(lambda f: faults.shifted(f, stage.step, 1.0))
     real = scene.real.features.astype(np.float64)
     odd = faults.with_outlier(real, stage.step, 1.0)
-    return Scene(
-        scene.real.with_features(odd), scene.made, scene.train, scene.reserve, scene.encode
-    )
+    return replace(scene, real=scene.real.with_features(odd))
 
 
 def _hidden_collapse(stage: Stage) -> Scene:

@@ -9,6 +9,7 @@ import numpy as np
 
 Encode = Callable[[np.ndarray], np.ndarray]
 """From uint8 images (n, H, W, 3) to float32 features (n, d)."""
+_BATCH = 64  # images embedded at a time, which bounds an encoder's memory
 
 
 @dataclass(frozen=True, eq=False)  # two sets are equal where they are one: models are kept by it
@@ -47,7 +48,7 @@ class Tiles:
             changed = (images != self.images).any(axis=(1, 2, 3))
         features = self.features.copy()
         if changed.any():
-            features[changed] = encode(images[changed])
+            features[changed] = embed(images[changed], encode)
         return replace(self, features=features, images=images)
 
     def put(self, places: np.ndarray, other: Tiles) -> Tiles:
@@ -67,6 +68,12 @@ class Tiles:
             placed(self.patients, other.patients),
             images,
         )
+
+
+def embed(images: np.ndarray, encode: Encode) -> np.ndarray:
+    """Features of any number of images."""
+    starts = range(0, len(images), _BATCH)
+    return np.concatenate([encode(images[start : start + _BATCH]) for start in starts])
 
 
 def joined(*parts: Tiles) -> Tiles:

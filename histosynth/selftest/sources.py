@@ -8,7 +8,7 @@ import numpy as np
 
 from histosynth.errors import InputError
 from histosynth.evaluations.fidelity import scored_subset
-from histosynth.selftest.scene import Encode, Scene, Tiles
+from histosynth.selftest.scene import Encode, Scene, Tiles, embed
 from histosynth.tilesets import TileSet
 
 PATIENTS = 36
@@ -58,7 +58,7 @@ def phantom_scene(encode: Encode, *, patients: int = PATIENTS, seed: int = 0) ->
     images, labels, names = phantom_tiles(patients=patients, seed=seed)
     number = np.unique(names, return_inverse=True)[1]
     role = number % 3
-    tiles = Tiles(encode(images), labels, names, images)
+    tiles = Tiles(embed(images, encode), labels, names, images)
     return scene_of(tiles, Deal(*(np.flatnonzero(role == i) for i in range(3))), encode, seed=seed)
 
 
@@ -101,7 +101,7 @@ def scene_of_sets(
         deal.append(np.arange(start, start + len(chosen)))
         start += len(chosen)
     images, labels, patients = (np.concatenate(column) for column in zip(*found, strict=True))
-    tiles_of_all = Tiles(encode(images), labels, patients, images)
+    tiles_of_all = Tiles(embed(images, encode), labels, patients, images)
     return scene_of(tiles_of_all, Deal(*deal), encode, n=n, seed=seed)
 
 

@@ -128,6 +128,14 @@ def hard_to_see(result: Result) -> list[tuple[str, list[str]]]:
     return [(f, seen) for f, seen in found.items() if len(seen) <= len(claimed[f]) / 3]
 
 
+def falling_back(result: Result) -> list[tuple[str, str]]:
+    """Scores that a stronger dose of a fault they should see moves less: (label, fault)."""
+    labels = {score.name: score.label for score in result.scores}
+    return [
+        (labels[r.score], r.fault) for r in result.headline if r.claim == "worse" and not r.monotone
+    ]
+
+
 def limits(result: Result) -> list[tuple[str, list[tuple[str, list[str]]]]]:
     """Reasons why claims were not met: (reason, [(label of a score, faults), ...])."""
     labels = {score.name: score.label for score in result.scores}
