@@ -22,19 +22,22 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    import torch
-
     from histosynth.config import Study
-    from histosynth.device import pick_device
     from histosynth.evaluations.rows import Scored, set_name, software, write_rows
     from histosynth.evaluations.tissue import tissue_of_files
-    from histosynth.judges.judge import load_judge
 
-    torch.set_num_threads(args.threads)
     started = time.monotonic()
     study = Study.load(args.config)
     scored = Scored(study.study, args.condition, args.seed, set_name(args.synthetic), "tissue")
-    judge = None if args.judge is None else load_judge(args.judge, device=pick_device())
+    judge = None
+    if args.judge is not None:  # a study without classes needs no torch
+        import torch
+
+        from histosynth.device import pick_device
+        from histosynth.judges.judge import load_judge
+
+        torch.set_num_threads(args.threads)
+        judge = load_judge(args.judge, device=pick_device())
     rows, facts = tissue_of_files(scored, study, real=args.real, made=args.synthetic, judge=judge)
     took = time.monotonic() - started
     of_rows = {"versions": software(), "protocols": scored.protocols, "facts": facts}
