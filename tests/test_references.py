@@ -5,13 +5,22 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from report_files import FRECHET, folder_of, row, study
+from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 from shapes import write_shapes
 
-from histosynth.config import REFERENCE_SETS, RESERVED_CONDITIONS
+from histosynth.config import OTHER_SITE, REFERENCE_SETS, RESERVED_CONDITIONS
+from histosynth.encoders import load_encoder
 from histosynth.errors import InputError
 from histosynth.evaluations import reference_sets
 from histosynth.evaluations.reference_sets import write_reference_set
+from histosynth.files import write_json
+from histosynth.metrics import kernel_distance
+from histosynth.report import answer, leaderboard
+from histosynth.report.collect import collect
+from histosynth.report.pages import render
+from histosynth.settings import EncoderSettings
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +82,53 @@ def test_noise_does_not_depend_on_how_many_tiles_are_held_in_memory(
 def test_an_unknown_reference_set_is_refused_with_those_there_are(test_tiles, tmp_path):
     with pytest.raises(InputError, match="'jpeg50'; known: jpeg90, noise"):
         write_reference_set("jpeg50", test_tiles, tmp_path / "x")
+
+
+def test_jpeg_and_blur_are_seen_and_noise_lies_beyond_them(test_tiles, references):
+    encoder = load_encoder("texture", EncoderSettings())
+    features = {name: encoder(made.images()) for name, made in references.items()}
+    blurred = gaussian_filter(test_tiles.images(), (0, 1, 1, 0))  # a generator that loses detail
+    features["blurred"] = encoder(blurred)
+    real = encoder(test_tiles.images())
+    far = {name: kernel_distance(real, made) for name, made in features.items()}
+    assert max(far["jpeg90"], far["blurred"]) < far["noise"] / 2
+    others = encoder(write_shapes(test_tiles.folder.parent / "others", 40, seed=9).images())
+    floor = abs(kernel_distance(real, others))  # other real tiles
+    assert floor < min(far["jpeg90"], far["blurred"]) / 20
+
+
+def test_the_report_marks_no_number_but_those_of_another_site(tmp_path):
+    made = study()
+    rows = [row(name, "fidelity", "frechet_distance", 2.0) for name in (*made.conditions, "real")]
+    rows += [row(name, "fidelity", "frechet_distance", 3.0) for name in REFERENCE_SETS]
+    rows += [row(OTHER_SITE, "fidelity", "frechet_distance", 9.0, protocol="p2")]
+    results = collect(folder_of(tmp_path / "two", made, rows))
+    board = leaderboard.build(results, [FRECHET])
+    assert [line.name for line in board.of_kind("reference")] == [
+        "real", "autoencoder", *REFERENCE_SETS, OTHER_SITE,
+    ]  # fmt: skip
+    assert [line.name for line in board.lines if line.cells[0].protocol_letter] == [OTHER_SITE]
+    assert all(line.cells[0].rank is None for line in board.of_kind("reference"))
+    absent = [row(OTHER_SITE, "fidelity", "frechet_distance", None, status="not_applicable")]
+    one_site = collect(folder_of(tmp_path / "one", made, rows[:-1] + absent))
+    assert OTHER_SITE not in leaderboard.reference_names(one_site)
+
+
+@pytest.mark.parametrize(("n", "width", "first"), [(40, 30, "frechet"), (40, 50, "kernel")])
+def test_the_kernel_distance_stands_first_where_tiles_are_fewer_than_features(
+    tmp_path, n, width, first
+):
+    made = study()
+    rows = [row("map", "fidelity", name, 2.0) for name in ("frechet_distance", "kernel_distance")]
+    folder = folder_of(tmp_path, made, rows)
+    told = {"n_real": 90, "n_synthetic": n, "features": width}
+    place = folder / "metrics" / "map" / "seed0"
+    place.mkdir(parents=True)
+    write_json(place / "fidelity.json", {"rows": rows, "protocols": {"p1": told}})
+    results = collect(folder)
+    board = leaderboard.build(results, leaderboard.main_columns(results))
+    assert board.columns[0].metric == f"{first}_distance"
+    told = answer.sentences(results, board)[1][1]
+    assert told.lower().startswith(f"by {'fréchet' if first == 'frechet' else first} distance")
+    said = f"{n} tiles for {width} features" in render(results)
+    assert said == (first == "kernel")

@@ -91,8 +91,8 @@ class MetricRow:
     Attributes
     ----------
     set : the tile set scored, below tilesets/
-    subset : `all`, `class=<name>` or `label=<name>`
-    arm : utility only: `real`, `synthetic` or `mixed`
+    subset : `all`, or `label=`, `class=`, `site=` or `cluster=` with a name
+    arm : of utility `real`, `synthetic` or `mixed`; of legacy scores the protocol's name
     value, ci_low, ci_high, se : NaN where not computed or not estimable
     n_real, n_synthetic : tiles behind the number
     reason : why the status is not ok; with ok, a remark
@@ -134,7 +134,7 @@ class Scored:
     Attributes
     ----------
     set : the tile set's name, below tilesets/
-    group : fidelity, adherence, utility, memorization or tissue
+    group : fidelity, adherence, utility, memorization, tissue or legacy
     protocols : the ingredients of the rows' protocols, by their hash
     """
 

@@ -105,16 +105,26 @@ def _reference(board: Leaderboard, name: str, column: Column) -> Cell | None:
 
 
 def _fidelity(board: Leaderboard) -> str:
-    columns = [c for c in board.columns if c.metric == "frechet_distance"]
+    columns = _leading_distances(board)
     if not any(_ranked(board, column) for column in columns):
         return "No score yet." if columns else ""
     told = []
     for column in columns:
         real = _reference(board, "real", column)
         beside = f"; real tissue itself scores {_shown(board, column, real.value)}" if real else ""
-        text = f"by Fréchet distance in {column.encoder} features, {leaders(board, column)}"
+        name = metric(column.metric).label.replace("Kernel", "kernel")
+        text = f"by {name} in {column.encoder} features, {leaders(board, column)}"
         told.append(_sentence(text + beside))
     return " ".join(told)
+
+
+def _leading_distances(board: Leaderboard) -> list[Column]:
+    """Of each encoder the distance that stands first: the one to trust at this number of tiles."""
+    first: dict[str, Column] = {}
+    for column in board.columns:
+        if column.metric in ("frechet_distance", "kernel_distance"):
+            first.setdefault(column.encoder, column)
+    return list(first.values())
 
 
 def _adherence(board: Leaderboard) -> str:
