@@ -136,3 +136,16 @@ def test_distances_without_a_neighbour_are_refused():
         nearest_distances(np.ones((2, 3)), np.ones((1, 3)), leave_out=[0, 0])
     with pytest.raises(InputError, match="width 3"):
         nearest_distances(np.ones((2, 4)), np.ones((2, 3)))
+
+
+def test_one_patient_on_a_side_gives_no_interval():
+    """Its resamples are all alike: an interval of no width would pass for certainty."""
+    rng = np.random.default_rng(0)
+    made, heldout = rng.random(40), rng.random(60)
+    for groups in ((["a"] * 40, ["b", "c"] * 30), (["a", "d"] * 20, ["b"] * 60)):
+        told = {"generated_groups": groups[0], "heldout_groups": groups[1]}
+        for found in (
+            nearest_train_auc(made, heldout, **told),
+            memorized_share(made, heldout, quantile=0.1, **told),
+        ):
+            assert 0 < found.value < 1 and np.isnan([found.ci_low, found.ci_high]).all()

@@ -11,12 +11,15 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import slurm_cluster
 import yaml
 from conftest import ROOT, missing
 from PIL import Image
+
+from histosynth.slides.phantom import render_slide
 
 PARTS = ["Snakefile", "rules", "scripts", "histosynth", "profiles", "slurm", "envs", "config.yaml"]
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
@@ -67,6 +70,7 @@ def run(tmp_path_factory) -> Run:
     folder = copy_of_the_checkout(base / "checkout")
     study = yaml.safe_load((ROOT / "tests" / "micro.yaml").read_text())
     study["conditions"]["theirs"] = {"external": str(four_images(base / "theirs"))}
+    study["conditions"]["bought"] = {"external": str(bought_images(base / "bought"))}
     (folder / "micro.yaml").write_text(yaml.safe_dump(study))
     why = slurm_cluster.why_unavailable()
     if why:
@@ -97,6 +101,19 @@ def four_images(folder: Path) -> Path:
     folder.mkdir()
     for i in range(4):
         Image.new("RGB", (32, 32), (200, 100 + i, 180)).save(folder / f"theirs_{i}.png")
+    return folder
+
+
+def bought_images(folder: Path) -> Path:
+    """Somebody else's images of tissue, of another size: enough to score."""
+    folder.mkdir()
+    options = {"mpp": 2.0, "seed": 7, "site": 0, "patient": 99, "difficulty": 0.5}
+    slide, _ = render_slide(288, 192, **options)
+    for i in range(24):
+        y, x = 48 * (i // 6), 48 * (i % 6)
+        Image.fromarray(np.ascontiguousarray(slide[y : y + 48, x : x + 48])).save(
+            folder / f"bought_{i}.png"
+        )
     return folder
 
 
@@ -153,7 +170,7 @@ def test_no_patient_stands_on_two_sides(run):
 
 def test_every_promised_cell_has_a_row_with_a_status(run, rows):
     shown = set(zip(rows.condition, rows.group, strict=True))
-    for condition in ("real", "unconditional", "label_cluster", "map_crop", "theirs"):
+    for condition in ("real", "unconditional", "label_cluster", "map_crop", "theirs", "bought"):
         for group in ("fidelity", "adherence", "utility", "memorization", "tissue"):
             assert (condition, group) in shown
     assert {("autoencoder", "fidelity"), ("jpeg90", "fidelity"), ("noise", "fidelity")} <= shown
@@ -167,6 +184,17 @@ def test_a_failed_cell_keeps_its_reason_and_the_report_stands(run, rows):
     assert theirs.reason.str.contains("4").any(), theirs.reason.tolist()
     page = (run.folder / "reports" / "micro" / "index.html").read_text()
     assert "theirs" in page
+
+
+def test_somebody_elses_images_get_every_score_that_takes_no_request(rows):
+    bought = rows[(rows.condition == "bought") & (rows.subset == "all")]
+    scored = bought[bought.status == "ok"]
+    assert set(scored.group) == {"fidelity", "memorization", "tissue"}
+    assert set(scored[scored.metric == "frechet_distance"].encoder) == {"texture", "random"}
+    nearest = scored[scored.metric == "nearest_train_auc"]
+    assert set(nearest.encoder) == {"texture", "random", "pixels"}
+    asked = bought[bought.group.isin(["adherence", "utility"])]
+    assert set(asked.status) == {"not_applicable"} and asked.reason.str.len().min() > 10
 
 
 def test_all_conditions_sample_the_same_held_out_tiles(run):
@@ -232,9 +260,9 @@ def test_a_changed_score_setting_and_a_stale_file_are_both_seen(run):
     finally:
         os.utime(features, (before.st_atime, before.st_mtime))
     assert jobs["embed"] >= 1 and jobs["cluster"] == 1  # made anew from the stale features
-    assert jobs["fidelity"] == 9 and "judge" not in jobs
+    assert jobs["fidelity"] == 10 and "judge" not in jobs
     study_alone = planned(run, "more_neighbours.yaml")
-    assert study_alone == {"fidelity": 9, "summary": 1, "report": 1}
+    assert study_alone == {"fidelity": 10, "summary": 1, "report": 1}
 
 
 def test_snakemake_report_archives_the_page_and_the_scores(run):

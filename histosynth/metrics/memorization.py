@@ -147,7 +147,8 @@ def memorized_share(
     Returns
     -------
     Interval
-        Without bounds where the share is 0 or 1: resampling cannot say what was not seen.
+        Without bounds where the share is 0 or 1, or a side has one patient only: resampling cannot
+        say what was not seen.
 
     Raises
     ------
@@ -173,7 +174,8 @@ def memorized_share(
         return float((ours < np.quantile(theirs, quantile, method="weibull")).mean())
 
     interval = cluster_bootstrap(share, groups, seed=seed)
-    return Interval(interval.value) if interval.value in (0, 1) else interval
+    bare = interval.value in (0, 1) or _one_group(groups, m)
+    return Interval(interval.value) if bare else interval
 
 
 def nearest_train_auc(
@@ -189,7 +191,8 @@ def nearest_train_auc(
         AUC = P(d < h) + P(d = h) / 2
 
     0.5 where the two are alike, 1 where every generated image lies nearer. Meehan et al. (2020)
-    test 1 - AUC. Parameters and errors as :func:`memorized_share`.
+    test 1 - AUC. Parameters and errors as :func:`memorized_share`; no bounds where a side has one
+    patient only.
     """
     generated, heldout, groups = _two_samples(
         generated_to_train, heldout_to_train, generated_groups, heldout_groups
@@ -197,9 +200,18 @@ def nearest_train_auc(
     m = len(generated)
     # Ranked once: each resample then only counts, where sorting it anew would take the time.
     ranks = np.unique(np.concatenate([generated, heldout]), return_inverse=True)[1]
-    return cluster_bootstrap(
+    interval = cluster_bootstrap(
         lambda index: _auc(ranks[index[index < m]], ranks[index[index >= m]]), groups, seed=seed
     )
+    return Interval(interval.value) if _one_group(groups, m) else interval
+
+
+def _one_group(groups: np.ndarray, m: int) -> bool:
+    """Whether the m generated images, or the held-out ones, are all of one patient.
+
+    Every resample that has both sides then has the very same ones, and shows no spread.
+    """
+    return min(len(np.unique(groups[:m])), len(np.unique(groups[m:]))) < 2
 
 
 def _auc(generated: np.ndarray, heldout: np.ndarray) -> float:

@@ -105,7 +105,9 @@ def tables_of(results: Results) -> list[tables.ScoreTable]:
         lines = []
         for name in names:
             cells = tuple(fill(results, name, column) for column in columns)
-            if name != PLANTED or any(cell.status == "ok" for cell in cells):
+            # Planted copies are shown where they were scored, others where they could have been.
+            wanted = "ok" if name == PLANTED else "ok failed missing"
+            if any(cell.status in wanted.split() for cell in cells):
                 lines.append((name, "", cells))
         where = "Pixels" if space == PIXELS else f"Features: {space}"
         made.append(tables.lettered(f"Distance to training tiles. {where}", heads, lines))
