@@ -41,7 +41,7 @@ STAGE_VERSIONS = {
     "adherence": 2,
     "utility": 2,
     "legacy": 1,
-    "memorization": 2,
+    "memorization": 3,
     "tissue": 1,
     "comparison": 1,
     "selftest": 1,
@@ -222,11 +222,6 @@ class Grid:
         encoder = self.study.encoders.get(name)
         return self.settings("embed", encoder=encoder and encoder.model_dump(mode="json"))
 
-    @property
-    def selftest_settings(self) -> str:
-        encoder = self.study.encoders[self.study.evaluation.encoders[0]]
-        return self.settings("selftest", encoder=encoder.model_dump(mode="json"))
-
     def adherence_settings(self, condition: str) -> str:
         # A condition's own crops are told by its set; those that real tiles are held against, here.
         crops = {"crop": self.crop_options("real")} if condition == "real" else {}
@@ -238,6 +233,11 @@ class Grid:
         return self.settings(
             "legacy", encoders={name: e.model_dump(mode="json") for name, e in used.items()}
         )
+
+    @property
+    def selftest_settings(self) -> str:
+        encoder = self.study.encoders[self.study.evaluation.encoders[0]]
+        return self.settings("selftest", encoder=encoder.model_dump(mode="json"))
 
     def sample_settings(self, name: str) -> str:
         return self.settings("sample", sampling=self.study.sampling_of(name).model_dump())
