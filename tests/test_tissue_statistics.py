@@ -307,7 +307,7 @@ def test_resolution_decides_what_can_be_said_of_nuclei(tmp_path, real):
     assert absent.status == "not_applicable" and "3 pixels wide" in absent.reason
     assert rows["od_eosin_d", "all"].status == "ok" and facts["rule"] is None
     rows, _ = scores(at("rough", 1.5), tmp_path / "rough")
-    assert "area is rough" in rows["nuclei_area_d", "all"].reason
+    assert "areas rough" in rows["nuclei_area_d", "all"].reason
     unknown = at("unknown", None)
     assert resolution(TileSet.open(unknown)) is None
     rows, _ = scores(unknown, unknown)

@@ -114,8 +114,8 @@ def _coarse(mpp: float | None) -> str:
     if mpp <= COARSE_MPP:
         return ""
     return (
-        f"at {mpp:g} um a pixel a nucleus is about {TYPICAL_UM / mpp:.0f} pixels wide: its area is "
-        "rough"
+        f"at {mpp:g} um a pixel a nucleus is about {TYPICAL_UM / mpp:.0f} pixels wide: counts are "
+        "fair, areas rough"
     )
 
 
