@@ -59,7 +59,7 @@ def noise(height: int, width: int, *, seed: int = 0) -> np.ndarray:
 
 
 def tissue(height: int, width: int, *, seed: int = 0) -> np.ndarray:
-    """A pink, noisy field: uint8 (height, width, 3)."""
+    """A pink field, grainy enough to be in focus: uint8 (height, width, 3)."""
     rng = np.random.default_rng(seed)
-    field = np.array([214, 140, 180]) + rng.normal(0, 15, (height, width, 1))
+    field = np.array([214, 140, 180]) + rng.normal(0, 30, (height, width, 1))
     return np.clip(field, 0, 255).astype(np.uint8)
