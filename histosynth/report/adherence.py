@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from histosynth.evaluations.obedience import SHUFFLED, WRONG_CLASS
 from histosynth.report import tables
 from histosynth.report.cells import Cell, Column, fill
 from histosynth.report.collect import Results
-from histosynth.report.glossary import metric
 from histosynth.report.leaderboard import REFERENCES
 from histosynth.report.stages import json_or_none
 
@@ -55,7 +54,8 @@ def tables_of(results: Results) -> list[tables.ScoreTable]:
                 cells = [_OVERALL if cell.status == "missing" else cell for cell in cells]
             lines.append((person, "", tuple(cells)))
         if lines:
-            made.append(tables.lettered(tables.arrow(metric(name).name), heads, lines))
+            # Scores within 0 and 1: more decimals would only show off the controls' small ones.
+            made.append(replace(tables.lettered(tables.arrow(name), heads, lines), decimals=3))
     return made
 
 

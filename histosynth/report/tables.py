@@ -20,10 +20,13 @@ class ScoreTable:
     caption: str
     heads: tuple[str, ...]
     rows: tuple[tuple[str, str, tuple[Cell, ...]], ...]
+    decimals: int | None = None  # of every column; by default as many as its values need
 
     @property
     def digits(self) -> tuple[int, ...]:
         """Decimals of each column."""
+        if self.decimals is not None:
+            return (self.decimals,) * len(self.heads)
         columns = zip(*(cells for _, _, cells in self.rows), strict=True)
         return tuple(figures.digits(c.value for c in column) for column in columns)
 
