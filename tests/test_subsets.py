@@ -10,6 +10,7 @@ from histosynth.clusters.kmeans import fit_clusters
 from histosynth.encoders.features import save_features
 from histosynth.errors import InputError
 from histosynth.evaluations.fidelity import fidelity_rows, scored_subset
+from histosynth.evaluations.occupancy import occupancy_rows
 from histosynth.evaluations.rows import Scored
 from histosynth.evaluations.sites import other_site_rows
 from histosynth.evaluations.subsets import (
@@ -19,7 +20,7 @@ from histosynth.evaluations.subsets import (
     dominant_class,
     site_of,
 )
-from histosynth.metrics import frechet_distance, kernel_distance, prdc
+from histosynth.metrics import cluster_occupancy, frechet_distance, kernel_distance, prdc
 from histosynth.report import subsets as shown
 from histosynth.report.collect import collect
 from histosynth.settings import Evaluation
@@ -224,6 +225,35 @@ def test_clusters_are_the_requested_ones_or_the_nearest_centroids(sets, tmp_path
     assert {r.metric for r in rows if r.subset[:7] == "cluster"} == {"kernel_distance"}
     with pytest.raises(InputError, match="embed it again"):
         clustered(sets["test"], sets["untold"], tmp_path / "clusters", path)
+
+
+def test_occupancy_compares_the_clusters_seen_in_both_sets(sets, tmp_path):
+    fitted = fit_clusters(colours(sets["train"]).astype(np.float32), 2)
+    features = {name: colours(sets[name]).astype(np.float32) for name in ("test", "plain")}
+    write_clusters(tmp_path / "clusters", fitted, [(sets["test"], features["test"])], {})
+
+    def occupancy(made):
+        path = tmp_path / "plain.npy"
+        save_features(path, made, fingerprint={"tile_set": sets["plain"].fingerprint})
+        rows = occupancy_rows(
+            Scored("s", "plain", 0, "plain", "fidelity"),
+            sets["test"],
+            sets["plain"],
+            (tmp_path / "clusters", path),
+            chosen=np.arange(60),
+            encoder="mine",
+            protocol=lambda **counts: dict(counts),
+            seed=0,
+        )
+        return rows[0]
+
+    row = occupancy(features["plain"])
+    seen = [fitted.assign(features["test"]), fitted.assign(features["plain"])[:60]]
+    assert row.value == pytest.approx(cluster_occupancy(*seen, k=2), abs=1e-12)
+    assert (row.n_real, row.n_synthetic, row.encoder) == (80, 60, "mine")
+    assert row.ci_low <= row.value <= row.ci_high
+    lost = occupancy(np.repeat(features["plain"][seen[1].argmax()][None], 90, axis=0))
+    assert lost.value > row.ci_high and lost.value > 0.1  # one cluster is all that is made
 
 
 def test_no_ok_row_is_without_a_protocol_that_is_on_record(sets):

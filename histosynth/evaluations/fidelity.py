@@ -6,6 +6,7 @@ seeded subset of that many, so that every condition, `real` (real train tiles: o
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from histosynth.errors import InputError
 from histosynth.evaluations.embedded import features_of
+from histosynth.evaluations.occupancy import occupancy_rows
 from histosynth.evaluations.protocol import check_comparable, fidelity_protocol
 from histosynth.evaluations.rows import MetricRow, Scored
 from histosynth.evaluations.sides import Sides
@@ -77,7 +79,7 @@ def fidelity_of_files(
         raise InputError(f"features of {encoder}: expected REAL.npy,SYNTHETIC.npy, got {features}")
     sets = [TileSet.open(folder) for folder in (real, synthetic)]
     arrays, made_by = features_of(sets, features)
-    return fidelity_rows(
+    rows = fidelity_rows(
         scored,
         sets[0],
         sets[1],
@@ -90,6 +92,21 @@ def fidelity_of_files(
         label_names=study.label_names,
         clusters=clustered(sets[0], sets[1], *clusters) if clusters else None,
     )
+    if clusters and study.clusters and study.clusters.encoder == encoder:
+        seed = study.evaluation.seed
+        compute = partial(
+            occupancy_rows,
+            scored,
+            sets[0],
+            sets[1],
+            clusters,
+            chosen=scored_subset(len(sets[1]), study.sampling.n, seed=seed),
+            encoder=encoder,
+            protocol=partial(fidelity_protocol, sets[0], encoder=made_by, width=arrays[0].shape[1]),
+            seed=seed,
+        )
+        rows += scored.guarded(["cluster_occupancy"], compute, encoder=encoder)
+    return rows
 
 
 def fidelity_rows(
@@ -139,11 +156,9 @@ def fidelity_rows(
         reference,
     )
     remark = f"the set has {len(chosen)} tiles, the study samples {n}" if len(chosen) < n else ""
-
-    def protocol(**counts: Any) -> dict[str, Any]:
-        width = real_features.shape[1]
-        return fidelity_protocol(real, encoder=encoder_fingerprint, width=width, **counts)
-
+    protocol = partial(
+        fidelity_protocol, real, encoder=encoder_fingerprint, width=real_features.shape[1]
+    )
     rows = whole_rows(scored, sides, encoder=encoder, protocol=protocol, remark=remark)
     kinds = groupings(real, synthetic, label_names=label_names, clusters=clusters)
     kinds = [kind.taking(chosen) for kind in kinds]

@@ -102,8 +102,8 @@ _METRICS = (
         False,
         "The Fréchet distance of infinitely many images, foretold from these and from halves of "
         "both sets, which takes most of the bias of small sets away.",
-        "With fewer images than twice the number of features some of that bias is left; without "
-        "an interval.",
+        "With fewer images than twice the number of features some of that bias is left. The "
+        "interval is as wide as that of the plain distance.",
     ),
     Metric(
         "kernel_distance_rbf",
