@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,14 +43,14 @@ OUTLINE = (255, 230, 0)  # seen on pink, purple and white
 
 
 @dataclass(frozen=True)
-class PlainTable(tables.ScoreTable):
-    """Scores with as many decimals as say something, whatever their size."""
+class DistanceTable(tables.ScoreTable):
+    """Distances, in units that ask for different numbers of decimals."""
 
-    decimals: tuple[int, ...] = ()
+    places: tuple[int, ...] = ()
 
     @property
     def digits(self) -> tuple[int, ...]:
-        return self.decimals
+        return self.places
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ def tables_of(results: Results) -> list[tables.ScoreTable]:
     lines = [(name, "", tuple(fill(results, name, c) for c in columns)) for name in names]
     caption = "Distance between the histograms (Wasserstein, in the unit of the value)"
     heads = tuple(metric(m).label for m in DISTANCES)
-    made.append(_plain(tables.lettered(caption, heads, lines), tuple(DISTANCES.values())))
+    found = tables.lettered(caption, heads, lines)
+    made.append(DistanceTable(caption, heads, found.rows, places=tuple(DISTANCES.values())))
     if results.study.classes:
         wanted = [("class_entropy_d", "all")]
         wanted += [("class_area_d", f"class={name}") for name in results.study.class_names]
@@ -99,7 +100,7 @@ def tables_of(results: Results) -> list[tables.ScoreTable]:
 
 def _effects(
     results: Results, names: list[str], caption: str, wanted: list[tuple[str, str]]
-) -> PlainTable:
+) -> tables.ScoreTable:
     heads = tuple(
         metric(m).label if subset == "all" else subset.removeprefix("class=")
         for m, subset in wanted
@@ -108,11 +109,7 @@ def _effects(
         (name, "", tuple(fill(results, name, Column("tissue", m), s) for m, s in wanted))
         for name in names
     ]
-    return _plain(tables.lettered(caption, heads, lines), (2,) * len(heads))
-
-
-def _plain(table: tables.ScoreTable, decimals: tuple[int, ...]) -> PlainTable:
-    return PlainTable(table.caption, table.heads, table.rows, decimals)
+    return replace(tables.lettered(caption, heads, lines), decimals=2)
 
 
 def _scored(results: Results) -> list[str]:
