@@ -13,7 +13,9 @@ subsets of 1,000), and prdc for the rest. prdc holds three n x n float64 matrice
 
 Every measurement runs in a process of its own, so that peak memory is its alone; all get the same
 float32 features and the same number of threads. "peak MB" is what the call added to the process,
-features not counted. The values are compared too, and a disagreement ends the run.
+features not counted; "cpu" is seconds of all threads, the fairer column where other work shares
+the cores (with --threads 1: threads that wait for each other count too). The values are compared
+as well, and a disagreement ends the run.
 
 The last rows are twelve synthetic sets against one real set, whose own part is computed once;
 their peer is twelve times one set with everything computed anew.
@@ -27,6 +29,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -112,8 +115,18 @@ def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(score: Score, folder: Path, threads: int) -> tuple[list[float], float, float]:
-    """Values, seconds and added peak MB of one call; runs in a process of its own."""
+@dataclass(frozen=True)
+class Run:
+    """What one call gave and took; `cpu` is seconds of all its threads, `peak` what it added."""
+
+    values: list[float]
+    seconds: float
+    cpu: float
+    peak: float
+
+
+def measure(score: Score, folder: Path, threads: int) -> Run:
+    """One call, in a process of its own."""
     import torch
     from threadpoolctl import threadpool_limits
 
@@ -122,57 +135,60 @@ def measure(score: Score, folder: Path, threads: int) -> tuple[list[float], floa
         score(*make_features(1000, 16))  # imports and thread pools are not what is measured
         # Read, not made here: what making them takes would raise the peak to compare with.
         features = np.load(folder / "real.npy"), np.load(folder / "synthetic.npy")
-        before, seconds = peak_megabytes(), float("inf")
+        before, seconds, cpu = peak_megabytes(), float("inf"), float("inf")
         for _ in range(3):  # the best of three, where that is cheap: other work only slows down
-            start = time.perf_counter()
+            start, used = time.perf_counter(), time.process_time()
             values = score(*features)
+            cpu = min(cpu, time.process_time() - used)
             last = time.perf_counter() - start
             seconds = min(seconds, last)
             if last > 3:
                 break
-        return values, seconds, peak_megabytes() - before
+        return Run(values, seconds, cpu, peak_megabytes() - before)
 
 
-def case(n: int, width: int, run: Callable[[Score], tuple[list[float], float, float]]) -> dict:
+def case(n: int, width: int, run: Callable[[Score], Run]) -> dict:
     """Ours and all peers on two sets of n rows."""
-    values, seconds, peak = run(ours_all)
-    times, peaks = {}, []
+    ours = run(ours_all)
+    theirs = {}
     for name, (peer, which) in PEERS.items():
         if name == "prdc" and n > MOST_FOR_PRDC:
             continue
-        theirs, took, added = run(peer)
-        np.testing.assert_allclose(values[which], theirs, rtol=TOLERANCE[name], atol=1e-9)
-        times[name] = round(took, 2)
-        peaks.append(added)
+        theirs[name] = run(peer)
+        np.testing.assert_allclose(
+            ours.values[which], theirs[name].values, rtol=TOLERANCE[name], atol=1e-9
+        )
+    seconds, cpu = (sum(getattr(r, kind) for r in theirs.values()) for kind in ("seconds", "cpu"))
     return {
         "bench": "scores",
         "case": f"all scores n={n} d={width}",
-        "ours": round(seconds, 3),
-        "peer": round(sum(times.values()), 3),
-        "peer_name": ", ".join(f"{name} {took:.1f}" for name, took in times.items())
-        + " (prdc not run: 20 GB a matrix)" * ("prdc" not in times),
-        "ratio": round(sum(times.values()) / seconds, 2),
+        "ours": round(ours.seconds, 3),
+        "peer": round(seconds, 3),
+        "peer_name": ", ".join(f"{name} {r.seconds:.1f}" for name, r in theirs.items())
+        + " (prdc not run: 20 GB a matrix)" * ("prdc" not in theirs),
+        "ratio": round(seconds / ours.seconds, 2),
         "unit": "s",
-        "peak_mb": round(peak, 1),
-        "peer_peak_mb": round(max(peaks), 1),
+        "ours_cpu": round(ours.cpu, 3),
+        "peer_cpu": round(cpu, 3),
+        "peak_mb": round(ours.peak, 1),
+        "peer_peak_mb": round(max(r.peak for r in theirs.values()), 1),
     }
 
 
-def reuse_case(
-    n: int, m: int, width: int, run: Callable[[Score], tuple[list[float], float, float]]
-) -> dict:
+def reuse_case(n: int, m: int, width: int, run: Callable[[Score], Run]) -> dict:
     """Twelve synthetic sets of m rows against one real set of n, and twelve times one."""
-    _, one, _ = run(ours_all)
-    _, many, peak = run(ours_many)
+    one, many = run(ours_all), run(ours_many)
     return {
         "bench": "scores",
         "case": f"{CONDITIONS} sets of {m}, real n={n} d={width}",
-        "ours": round(many, 3),
-        "peer": round(CONDITIONS * one, 3),
-        "peer_name": f"{CONDITIONS} x one alone; {many / one:.1f} times one",
-        "ratio": round(CONDITIONS * one / many, 2),
+        "ours": round(many.seconds, 3),
+        "peer": round(CONDITIONS * one.seconds, 3),
+        "peer_name": f"{CONDITIONS} x one alone; {many.cpu / one.cpu:.1f} times the CPU of one",
+        "ratio": round(CONDITIONS * one.seconds / many.seconds, 2),
         "unit": "s",
-        "peak_mb": round(peak, 1),
+        "ours_cpu": round(many.cpu, 3),
+        "peer_cpu": round(CONDITIONS * one.cpu, 3),
+        "peak_mb": round(many.peak, 1),
         "peer_peak_mb": None,
     }
 
@@ -189,9 +205,8 @@ def main() -> None:
     cases = args.case or ([(1000, 2048)] if args.quick else FULL)
     reuse = [(1000, 1000)] if args.quick else [(2000, 2000), (10_000, 2000)]
     if not args.json:
-        print(
-            f"{'case':36}{'ours s':>9}{'peer s':>9}{'ratio':>8}{'ours MB':>9}{'peer MB':>9}  peer"
-        )
+        heads = ("ours s", "peer s", "ratio", "ours cpu", "peer cpu", "ours MB", "peer MB")
+        print(f"{'case':36}" + "".join(f"{head:>9}" for head in heads) + "  peer, seconds")
     # A spawned process starts small, so its peak is not that of this one.
     context = multiprocessing.get_context("spawn")
     with (
@@ -200,7 +215,7 @@ def main() -> None:
     ):
         folder = Path(name)
 
-        def run(score: Score) -> tuple[list[float], float, float]:
+        def run(score: Score) -> Run:
             return pool.submit(measure, score, folder, args.threads).result()
 
         def prepare(n: int, m: int, width: int) -> None:
@@ -222,8 +237,9 @@ def show(line: dict, as_json: bool) -> None:
         return
     theirs = "-" if line["peer_peak_mb"] is None else f"{line['peer_peak_mb']:.0f}"
     print(
-        f"{line['case']:36}{line['ours']:9.2f}{line['peer']:9.2f}{line['ratio']:8.1f}"
-        f"{line['peak_mb']:9.0f}{theirs:>9}  {line['peer_name']}",
+        f"{line['case']:36}{line['ours']:9.2f}{line['peer']:9.2f}{line['ratio']:9.1f}"
+        f"{line['ours_cpu']:9.2f}{line['peer_cpu']:9.2f}{line['peak_mb']:9.0f}{theirs:>9}"
+        f"  {line['peer_name']}",
         flush=True,
     )
 
