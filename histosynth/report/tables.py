@@ -6,11 +6,15 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from histosynth.evaluations.fidelity import FURTHER
 from histosynth.report import figures
 from histosynth.report.cells import ARM_WORDS, Cell, Column, fill
 from histosynth.report.collect import Results
 from histosynth.report.glossary import metric
 from histosynth.report.leaderboard import distances, letter_protocols, reference_names
+
+# In a table of their own, so that the usual scores fit beside each other.
+MORE_FIDELITY = (*FURTHER, "clipped_density", "clipped_coverage", "cluster_occupancy")
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def lettered(caption: str, heads: tuple[str, ...], lines: list) -> ScoreTable:
 
 
 def fidelity_tables(results: Results, *, labels: bool = True) -> list[ScoreTable]:
-    """Every fidelity metric that any row has, one table an encoder, and one by label if asked."""
+    """Every fidelity metric that any row has, two tables an encoder, and one by label if asked."""
     rows = results.rows
     rows = rows[(rows["group"] == "fidelity") & (rows["subset"] == "all")]
     found = [n for n in dict.fromkeys(rows["metric"].dropna()) if n]
@@ -54,14 +58,18 @@ def fidelity_tables(results: Results, *, labels: bool = True) -> list[ScoreTable
     for encoder in results.study.evaluation.encoders:
         first = [name for name in distances(results, encoder) if name in found]
         names = first + [name for name in found if name not in first]
-        columns = [Column("fidelity", name, encoder) for name in names]
-        if columns:
+        here = set(rows.loc[rows["encoder"] == encoder, "metric"])
+        more = [name for name in names if name in MORE_FIDELITY and name in here]
+        usual = [name for name in names if name not in MORE_FIDELITY]
+        for caption, shown in ((f"Features: {encoder}", usual), (f"More, in {encoder}", more)):
+            columns = [Column("fidelity", name, encoder) for name in shown]
             heads = tuple(arrow(c.metric) for c in columns)
             lines = [
                 (name, "", tuple(fill(results, name, c) for c in columns))
                 for name in everyone(results, shuffled=False)
             ]
-            tables.append(lettered(f"Features: {encoder}", heads, lines))
+            if columns:
+                tables.append(lettered(caption, heads, lines))
         if subsets:
             column = Column("fidelity", "kernel_distance", encoder)
             lines = [
