@@ -36,7 +36,7 @@ def other_site_of_files(
     """`other_site_rows` of two tile sets on disk and their features, test tiles first."""
     sets = [TileSet.open(folder) for folder in (test, train)]
     arrays, made_by = features_of(sets, features)
-    return other_site_rows(
+    rows = other_site_rows(
         scored,
         sets[0],
         sets[1],
@@ -46,6 +46,10 @@ def other_site_of_files(
         encoder_fingerprint=made_by,
         study=study,
     )
+    if study.clusters and study.clusters.encoder == encoder:
+        reason = "sites are compared without clusters"
+        rows.append(scored.absent("cluster_occupancy", reason, encoder=encoder))
+    return rows
 
 
 def other_site_rows(
