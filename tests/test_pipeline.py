@@ -173,9 +173,19 @@ def test_every_promised_cell_has_a_row_with_a_status(run, rows):
     for condition in ("real", "unconditional", "label_cluster", "map_crop", "theirs", "bought"):
         for group in ("fidelity", "adherence", "utility", "memorization", "tissue"):
             assert (condition, group) in shown
-    assert {("autoencoder", "fidelity"), ("jpeg90", "fidelity"), ("noise", "fidelity")} <= shown
     unmapped = rows[(rows.condition == "unconditional") & (rows.metric == "map_iou")]
     assert set(unmapped.status) == {"not_applicable"} and unmapped.reason.str.len().min() > 10
+
+
+def test_reference_rows_and_subsets_are_scored_and_every_number_has_a_protocol(rows):
+    scored = rows[rows.status == "ok"]
+    assert (scored.protocol.str.len() > 0).all()
+    distances = scored[(scored.group == "fidelity") & (scored.metric == "kernel_distance")]
+    whole = set(distances[distances.subset == "all"].condition)
+    assert {"real", "autoencoder", "jpeg90", "noise", "other_site"} <= whole
+    kinds = distances.subset.str.split("=").str[0]
+    assert set(kinds) == {"all", "label", "class", "site", "cluster"}
+    assert distances[kinds != "all"].n_synthetic.min() >= 8  # evaluation.min_tiles
 
 
 def test_a_failed_cell_keeps_its_reason_and_the_report_stands(run, rows):
