@@ -79,7 +79,7 @@ STAGE_SETTINGS = {
     ],
     "tissue": ["evaluation.min_tiles", "evaluation.seed", "sampling.n"],
     "comparison": [],
-    "selftest": ["evaluation.seed"],
+    "selftest": ["evaluation.seed", "sampling.n"],
     "report": [],
 }
 

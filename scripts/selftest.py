@@ -29,7 +29,7 @@ def main(args: argparse.Namespace) -> None:
     from histosynth.report.pages import Provenance
     from histosynth.report.selftest import render_selftest, render_untested
     from histosynth.selftest import self_test
-    from histosynth.selftest.sources import scene_of_sets
+    from histosynth.selftest.sources import MOST, scene_of_sets
     from histosynth.tilesets import TileSet
 
     study = Study.load(args.config)
@@ -38,7 +38,8 @@ def main(args: argparse.Namespace) -> None:
     try:
         encoder = load_encoder(name, study.encoders[name])
         sets = (TileSet.open(args.real), TileSet.open(args.train))
-        result = self_test(scene_of_sets(*sets, encoder, seed=seed), seed=seed)
+        n = min(study.sampling.n, MOST)
+        result = self_test(scene_of_sets(*sets, encoder, n=n, seed=seed), seed=seed)
     except InputError as error:  # the page says so; the study's report does not wait for it
         log(f"selftest: {error}")
         html = render_untested(str(error), provenance=made_by)

@@ -17,6 +17,7 @@ _SLIDE = 6 * _SIDE
 _MPP = 1.5
 _BACKGROUND = 0.65  # of a tile at most
 TILES = 192  # of the reference and of the set in the synthetic one's place
+MOST = 512  # of a study: what more would tell is not worth its time
 LEAST = 100  # of any role: a 1 % quantile of held-out distances takes 99
 _RESERVE = 1 / 3  # of the patients' tiles
 

@@ -78,7 +78,7 @@ class Result:
     ----------
     scores : those under test, in the table's order
     clean : interval of every score on the clean scene
-    n : tiles of the reference, of the synthetic set, of training
+    n, patients : tiles of the reference, of the synthetic set, of training; and their patients
     examples : for each image fault, some of its images uint8 (k, H, W, 3); first the clean ones
     """
 
@@ -86,6 +86,7 @@ class Result:
     scores: tuple[Score, ...]
     clean: Mapping[str, Interval]
     n: tuple[int, int, int]
+    patients: tuple[int, int, int]
     examples: Mapping[str, np.ndarray]
 
     def frame(self) -> pd.DataFrame:
@@ -149,8 +150,17 @@ def self_test(
         for score in tested:
             before = [r for r in reactions if (r.fault, r.score) == (case.fault, score.name)]
             reactions.append(_react(case, strongest, score, clean[score.name], planted, before))
-    n = (len(scene.real), len(scene.made), len(scene.train))
-    return Result(tuple(reactions), tested, clean, n, pictures)
+    parts = (scene.real, scene.made, scene.train)
+    real, made, train = (len(tiles) for tiles in parts)
+    of_real, of_made, of_train = (len(np.unique(tiles.patients)) for tiles in parts)
+    return Result(
+        tuple(reactions),
+        tested,
+        clean,
+        (real, made, train),
+        (of_real, of_made, of_train),
+        pictures,
+    )
 
 
 def _chosen(faults: Iterable[str] | None) -> list[Case]:
