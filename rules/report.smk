@@ -61,7 +61,6 @@ rule selftest:
         "<logs>/selftest.log",
     conda:
         "../envs/histosynth.yaml"
-    threads: STUDY.threads
     resources:
         gpu=0 if STUDY.encoders[STUDY.evaluation.encoders[0]].kind == "texture" else 1,
         mem_mb=4000,

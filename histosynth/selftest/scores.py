@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -184,6 +185,26 @@ def _with_interval(
     return Score(name, label, kind, lambda scene: interval(scene).value, interval=interval, **more)
 
 
+def _as_one_patient(scene: Scene) -> Scene:
+    """The scene as tiles of a single patient, of whom nothing is resampled: ten times as fast."""
+    real, made = (replace(t, patients=np.zeros(len(t), int)) for t in (scene.real, scene.made))
+    return replace(scene, real=real, made=made)
+
+
+def _against_training(
+    name: str, label: str, interval: Callable[[Scene], Interval], **more: Any
+) -> Score:
+    """A score of distances to training tiles; its value does not depend on patients."""
+    return Score(
+        name,
+        label,
+        "memorization",
+        lambda scene: interval(_as_one_patient(scene)).value,
+        interval=interval,
+        **more,
+    )
+
+
 _UP: Any = {"higher_is_better": True}
 _SHARE: Any = {"higher_is_better": True, "share": True, "best": _is_one}
 
@@ -248,23 +269,19 @@ for _score in (
         **_UP,
     ),
     Score("cluster_occupancy", "Cluster occupancy", "diversity", occupancy, best=_is_zero),
-    _with_interval(
+    _against_training(
         "memorized_share_features",
         "Memorized share, features",
-        "memorization",
         partial(_near, _feature_distances),
         share=True,
     ),
-    _with_interval(
+    _against_training(
         "memorized_share_pixels",
         "Memorized share, pixels",
-        "memorization",
         partial(_near, _pixel_distances),
         share=True,
     ),
-    _with_interval(
-        "nearest_train_auc", "Nearer to training (AUC)", "memorization", nearer, share=True
-    ),
+    _against_training("nearest_train_auc", "Nearer to training (AUC)", nearer, share=True),
     Score("label_accuracy", "Label accuracy", "labels", label_accuracy, share=True, **_UP),
     Score("label_kernel_distance", "Kernel distance by label", "labels", label_kernel_distance),
 ):
