@@ -101,7 +101,7 @@ class Sides:
     def distances(self) -> dict[str, Any]:
         return {
             "frechet_distance": self.frechet,
-            "kernel_distance": self.jackknife(kernel_distance),
+            "kernel_distance": self.jackknife(_narrow_kernel if self.many else kernel_distance),
         }
 
     def neighbour_scores(self) -> dict[str, Any]:
@@ -151,3 +151,12 @@ class Sides:
         if self.many:
             return statistic(self.real, self.synthetic)
         return self.jackknife(statistic, bounds)
+
+
+def _narrow_kernel(real: np.ndarray, synthetic: np.ndarray) -> float:
+    """The kernel distance by float32 products, which take a quarter of the time.
+
+    Encoders' features are float32 and only widened for the jackknife, so nothing is lost; what
+    the products lose is far below the error of any sample.
+    """
+    return kernel_distance(real.astype(np.float32), synthetic.astype(np.float32))
