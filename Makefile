@@ -25,7 +25,7 @@ demo: setup
 
 test: setup
 	@echo "Running the tests (about ten minutes on two cores)"
-	@$(RUN) OMP_NUM_THREADS=1 pytest
+	@$(RUN) OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -75,10 +75,10 @@ def digits(values: Iterable[float]) -> int:
 
 
 def fixed(value: float, decimals: int) -> str:
-    """A number with so many decimals, and a true minus sign."""
+    """A number with so many decimals, a true minus sign, and none before a zero."""
     if not math.isfinite(value):
         return "–"
-    return f"{value:.{decimals}f}".replace("-", "−")
+    return f"{value:z.{decimals}f}".replace("-", "−")
 
 
 def ticks(low: float, high: float, count: int = 4) -> list[float]:
