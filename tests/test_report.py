@@ -347,3 +347,7 @@ def test_the_config_on_the_page_is_the_whole_resolved_study(page):
     text = Page(page).text
     shown = text[text.index("study: small") :].split("\nGlossary")[0]
     assert Study.parse(yaml.safe_load(shown)) == study()
+
+
+def test_what_rounds_to_zero_has_no_sign():
+    assert [figures.fixed(v, 2) for v in (-0.001, 0.001, -0.006, -1.5)] == ["0.00", "0.00", "−0.01", "−1.50"]
