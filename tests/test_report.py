@@ -31,7 +31,7 @@ from histosynth.report.cells import Cell, Column, fill
 from histosynth.report.collect import collect
 from histosynth.report.gallery import crop_image, nearest_rows
 from histosynth.report.leaderboard import rank
-from histosynth.report.pages import render
+from histosynth.report.pages import counts, render
 
 
 @pytest.fixture(scope="module")
@@ -349,5 +349,13 @@ def test_the_config_on_the_page_is_the_whole_resolved_study(page):
     assert Study.parse(yaml.safe_load(shown)) == study()
 
 
+def test_the_count_under_a_name_is_of_scored_images_not_of_those_trained_on():
+    columns = (Column("fidelity", "frechet_distance"), Column("utility", "downstream_iou"))
+    cells = (cell(1.0, n_real=600, n_synthetic=256), cell(0.5, n_real=0, n_synthetic=1800))
+    line = leaderboard.Line("map", "", "ranked", cells)
+    assert counts(line, leaderboard.Leaderboard(columns, (line,), {})) == "256 scored, 600 real"
+
+
 def test_what_rounds_to_zero_has_no_sign():
-    assert [figures.fixed(v, 2) for v in (-0.001, 0.001, -0.006, -1.5)] == ["0.00", "0.00", "−0.01", "−1.50"]
+    shown = [figures.fixed(value, 2) for value in (-0.001, 0.001, -0.006, -1.5)]
+    assert shown == ["0.00", "0.00", "−0.01", "−1.50"]

@@ -159,11 +159,16 @@ def headings(board: leaderboard.Leaderboard) -> list[tuple[str, int]]:
     return spans
 
 
-def counts(line: leaderboard.Line) -> str:
-    """How many synthetic and real images the scores of a line stand on."""
+def counts(line: leaderboard.Line, board: leaderboard.Leaderboard) -> str:
+    """How many synthetic and real images the scores of a line stand on.
+
+    Those of utility count the tiles of a training, and are left out.
+    """
+    cells = zip(line.cells, board.columns, strict=True)
+    scored = [cell for cell, column in cells if column.group != "utility"]
     told = []
     for name, words in (("n_synthetic", "scored"), ("n_real", "real")):
-        found = sorted({n for c in line.cells if (n := getattr(c, name)) is not None})
+        found = sorted({n for c in scored if (n := getattr(c, name))})
         if found:
             told.append(f"{'–'.join(str(n) for n in dict.fromkeys((found[0], found[-1])))} {words}")
     return ", ".join(told)
