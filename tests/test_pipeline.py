@@ -244,7 +244,7 @@ def test_a_new_condition_runs_only_its_own_jobs(run):
     jobs = planned(run, changed_study(run, "with_map_label.yaml", add))
     own = ["condition", "train", "sample"]
     own += ["fidelity", "adherence", "utility", "memorization", "tissue"]
-    assert jobs == dict.fromkeys([*own, "summary", "report"], 1) | {"embed": 2}
+    assert jobs == dict.fromkeys([*own, "comparison", "summary", "report"], 1) | {"embed": 2}
 
 
 def test_changed_generator_settings_retrain_and_leave_slides_alone(run):
@@ -272,7 +272,7 @@ def test_a_changed_score_setting_and_a_stale_file_are_both_seen(run):
     assert jobs["embed"] >= 1 and jobs["cluster"] == 1  # made anew from the stale features
     assert jobs["fidelity"] == 10 and "judge" not in jobs
     study_alone = planned(run, "more_neighbours.yaml")
-    assert study_alone == {"fidelity": 10, "summary": 1, "report": 1}
+    assert study_alone == {"fidelity": 10, "comparison": 1, "summary": 1, "report": 1}
 
 
 def test_snakemake_report_archives_the_page_and_the_scores(run):

@@ -10,10 +10,11 @@ from histosynth import resizing
 from histosynth.resizing import resize
 
 
-def assert_as_by_pillow(found, image, size, box):
+def error_against_pillow(found, image, size, box):
     expected = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, box=box)
     off = np.abs(found.astype(int) - np.asarray(expected))
-    assert off.max() <= 1 and off.mean() <= 0.01  # weights of 22 bits against 16
+    assert off.max() <= 1  # weights of 22 bits against 16
+    return off.mean()
 
 
 @settings(deadline=None, max_examples=150)
@@ -28,17 +29,18 @@ def test_every_part_of_an_image_is_resized_as_by_pillow(data):
     left, top = margins[:2]
     box = (left, top, left + width * factor, top + height * factor)
     found = resize(image, (width, height), box)
-    assert_as_by_pillow(found, image, (width, height), box)
+    error_against_pillow(found, image, (width, height), box)
 
 
 @pytest.mark.parametrize("factor", [2, 4])
 def test_whole_factors_take_the_fast_path(monkeypatch, factor):
-    image = np.random.default_rng(0).integers(0, 256, (120, 140, 3), np.uint8)
-    box = (9, 9, 9 + 20 * factor, 9 + 20 * factor)
+    image = np.random.default_rng(0).integers(0, 256, (540, 560, 3), np.uint8)
+    side = 512 // factor
+    box = (9, 9, 9 + 512, 9 + 512)
     with monkeypatch.context() as without:
         without.setattr(resizing, "Image", None)  # not there to be asked
-        found = resize(image, (20, 20), box)
-    assert_as_by_pillow(found, image, (20, 20), box)
+        found = resize(image, (side, side), box)
+    assert error_against_pillow(found, image, (side, side), box) < 1e-3  # one value in a thousand
 
 
 def test_an_image_of_the_size_asked_for_is_left_as_it_is():
