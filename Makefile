@@ -19,12 +19,12 @@ setup: .venv/.installed
 	@touch $@
 
 demo: setup
-	@echo "Running the demo study (about twenty minutes on two cores the first time)"
+	@echo "Running the demo study (about half an hour on two cores the first time)"
 	@$(RUN) snakemake --profile profiles/local
 	@echo "Report: $(CURDIR)/reports/demo/index.html"
 
 test: setup
-	@echo "Running the tests (about ten minutes on two cores)"
+	@echo "Running the tests (about a quarter of an hour on two cores)"
 	@$(RUN) OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile
 
 lint: setup
