@@ -112,7 +112,9 @@ rule adherence:
     params:
         config=CONFIG,
         settings=lambda wildcards: GRID.adherence_settings(wildcards.condition),
-        judges=f"{RESULTS}/judges",
+        judges=lambda wildcards, input: (
+            str(Path(input.judges[0]).parent) if input.judges else f"{RESULTS}/judges"
+        ),
         clusters=lambda wildcards, input: (
             f"--clusters {input.clusters} --features {GRID.cluster_judge}={','.join(input.features)}"
             if input.clusters
