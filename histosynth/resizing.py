@@ -1,6 +1,6 @@
 """The one filter by which images change their size: Pillow's bicubic, which antialiases.
 
-Pillow widens the kernel when it shrinks. PyTorch has the same filter in vector code, ten times
+Pillow widens the kernel when it shrinks. PyTorch has the same filter in vector code, five times
 faster, but not for every place; it is taken where it can be. Their fixed-point weights differ in
 the last bit, so that now and then a value of the result is one off.
 """

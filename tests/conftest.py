@@ -16,6 +16,17 @@ def missing(what: str) -> None:
     pytest.skip(what)
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Networks this small are many times slower on threads that contend for cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real slides, images and weights (HISTOSYNTH_DATA, else ../shared/data)."""

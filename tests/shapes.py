@@ -62,3 +62,14 @@ def write_shapes(
             }
             writer.add(image, row, tissue if maps else None)
     return TileSet.open(folder)
+
+
+def write_study_sets(folder: Path) -> dict[str, TileSet]:
+    """Real train and test tiles, and what a generator that obeys or was told nothing made."""
+    made = folder / "synthetic"
+    return {
+        "train": write_shapes(folder / "real" / "train", 96, seed=1),
+        "test": write_shapes(folder / "real" / "test", 60, seed=2),
+        "obeys": write_shapes(made / "map" / "seed0", 60, seed=3),
+        "free": write_shapes(made / "free" / "seed0", 60, seed=4, maps=False, labels=False),
+    }

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from shapes import CLASSES, CLASSIFIER, LABELS, SEGMENTER, write_shapes
+from metric_rows import only
+from shapes import CLASSES, CLASSIFIER, LABELS, SEGMENTER, write_shapes, write_study_sets
 from sklearn.metrics import accuracy_score, jaccard_score
 
 from histosynth.errors import InputError
@@ -17,28 +18,12 @@ from histosynth.judges.targets import targets_of
 from histosynth.judges.training import train_network
 from histosynth.metrics import boundary_counts, mean_boundary_f
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Networks this small are many times slower on threads that contend for cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
-    """Real train and test tiles, and what a generator that obeys or was told nothing made."""
-    folder = tmp_path_factory.mktemp("study") / "tilesets"
-    return {
-        "train": write_shapes(folder / "real" / "train", 96, seed=1),
-        "test": write_shapes(folder / "real" / "test", 60, seed=2),
-        "obeys": write_shapes(folder / "synthetic" / "map" / "seed0", 60, seed=3),
-        "free": write_shapes(
-            folder / "synthetic" / "free" / "seed0", 60, seed=4, maps=False, labels=False
-        ),
-    }
+    return write_study_sets(tmp_path_factory.mktemp("study") / "tilesets")
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +45,6 @@ def judges(sets, tmp_path_factory):
 
 def scored(condition):
     return Scored("tiny", condition, 0, f"synthetic/{condition}/seed0", "adherence")
-
-
-def only(rows, **wanted):
-    """The one row with these fields."""
-    found = [r for r in rows if all(getattr(r, k) == v for k, v in wanted.items())]
-    assert len(found) == 1, (wanted, found)
-    return found[0]
 
 
 # Maps

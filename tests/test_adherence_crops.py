@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
+from metric_rows import only
 from shapes import CLASSES, LABELS, SIZE, draw
 from sklearn.metrics import confusion_matrix
 
@@ -25,12 +26,6 @@ ENCODER = {"model": "known", "weights": None, "transform": "", "dtype": "float32
 
 def scored(condition):
     return Scored("tiny", condition, 0, f"synthetic/{condition}/seed0", "adherence")
-
-
-def only(rows, **wanted):
-    found = [r for r in rows if all(getattr(r, k) == v for k, v in wanted.items())]
-    assert len(found) == 1, (wanted, found)
-    return found[0]
 
 
 def study_with_crops():

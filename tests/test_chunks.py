@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import missing
 from slide_cohorts import make_study, one_slide, small_cohort, tiling
 from slide_files import damage_tile, noise, tissue, write_slide
 
@@ -199,7 +200,7 @@ def test_splits_are_links_to_the_chunks_shards_with_every_row_in_place(tmp_path)
 def test_splits_on_another_disk_are_copies(tmp_path):
     other = Path("/dev/shm")
     if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("no second file system at /dev/shm")
+        missing("no second file system at /dev/shm")
     study = make_study()
     folders = tile_in(tmp_path, small_cohort(tmp_path), study, 2)
     folder = other / f"histosynth-test-{os.getpid()}"

@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 import yaml
 from conftest import ROOT
-from shapes import CLASSES, CLASSIFIER, LABELS, SEGMENTER, write_shapes
+from metric_rows import only
+from shapes import CLASSES, CLASSIFIER, LABELS, SEGMENTER, write_shapes, write_study_sets
 from sklearn.metrics import roc_auc_score
 
 from histosynth.errors import InputError
@@ -32,39 +32,16 @@ from histosynth.metrics import (
 )
 from histosynth.settings import Downstream, Evaluation
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Networks this small are many times slower on threads that contend for cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
-    """Real train and test tiles, and what a generator that obeys or was told nothing made."""
-    folder = tmp_path_factory.mktemp("study") / "tilesets"
-    return {
-        "train": write_shapes(folder / "real" / "train", 96, seed=1),
-        "test": write_shapes(folder / "real" / "test", 60, seed=2),
-        "obeys": write_shapes(folder / "synthetic" / "map" / "seed0", 60, seed=3),
-        "free": write_shapes(
-            folder / "synthetic" / "free" / "seed0", 60, seed=4, maps=False, labels=False
-        ),
-    }
+    return write_study_sets(tmp_path_factory.mktemp("study") / "tilesets")
 
 
 def scored(condition, group, *, seed=0):
     return Scored("tiny", condition, seed, f"synthetic/{condition}/seed{seed}", group)
-
-
-def only(rows, **wanted):
-    """The one row with these fields."""
-    found = [r for r in rows if all(getattr(r, k) == v for k, v in wanted.items())]
-    assert len(found) == 1, (wanted, found)
-    return found[0]
 
 
 # Fidelity

@@ -14,14 +14,7 @@ from histosynth.judges.training import _augment, _batch_rows, train_network
 from histosynth.metrics import confusion_matrix, mean_iou
 from histosynth.settings import NetworkTraining
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Networks this small are many times slower on threads that contend for cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 TINY = {"segmentation": SEGMENTER, "classification": CLASSIFIER}

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
+from metric_rows import only
 
 from histosynth.conditions import TilePool, get_signal
 from histosynth.conditions.table import condition_table, table_targets
@@ -143,19 +144,11 @@ def results(place):
     return {name: score(place, name) for name in ("real", "map", "map_crop", "map_crop_same")}
 
 
-def only(rows, metric, **wanted):
-    found = [
-        r for r in rows if r.metric == metric and all(getattr(r, k) == v for k, v in wanted.items())
-    ]
-    assert len(found) == 1, found
-    return found[0]
-
-
 @pytest.mark.parametrize("encoder", ["pixels", "texture"])
 def test_planted_copies_are_found_and_new_tissue_is_not(results, encoder):
     real, facts = results["real"]
-    floor = only(real, "memorized_share_1pct", encoder=encoder, condition="real")
-    control = only(real, "memorized_share_1pct", encoder=encoder, condition="planted_copies")
+    floor = only(real, metric="memorized_share_1pct", encoder=encoder, condition="real")
+    control = only(real, metric="memorized_share_1pct", encoder=encoder, condition="planted_copies")
     assert floor.status == control.status == "ok"
     assert floor.value <= 0.06  # 1 % is expected; tiles of five patients lie about it in clumps
     # one tile in twenty is a copy; to features a shifted stain or JPEG is another texture
@@ -177,7 +170,7 @@ def test_with_too_few_tiles_for_a_quantile_copies_are_still_looked_for(place, tm
         synthetic=None,
         features={},
     )
-    share = only(rows, "memorized_share_1pct", encoder="pixels", condition="real")
+    share = only(rows, metric="memorized_share_1pct", encoder="pixels", condition="real")
     assert share.status == "not_applicable" and "it takes 99" in share.reason
     found = facts["planted"]["pixels"]
     assert set(found) == set(KINDS)
@@ -185,12 +178,12 @@ def test_with_too_few_tiles_for_a_quantile_copies_are_still_looked_for(place, tm
 
 
 def test_a_generator_that_copies_one_image_in_ten_is_told_from_one_that_does_not(results):
-    honest = only(results["map"][0], "memorized_share_1pct", encoder="pixels")
-    copying = only(results["map_crop"][0], "memorized_share_1pct", encoder="pixels")
+    honest = only(results["map"][0], metric="memorized_share_1pct", encoder="pixels")
+    copying = only(results["map_crop"][0], metric="memorized_share_1pct", encoder="pixels")
     assert honest.value <= 0.05
     assert copying.value >= 0.1 and copying.ci_low > 0.05
     assert honest.protocol == copying.protocol
-    auc = only(results["map"][0], "nearest_train_auc", encoder="pixels")
+    auc = only(results["map"][0], metric="nearest_train_auc", encoder="pixels")
     assert 0.35 < auc.value < 0.65 and auc.ci_low < 0.5 < auc.ci_high
 
 
@@ -225,13 +218,13 @@ def test_the_favourite_patient_is_counted_against_its_share_of_tiles(results):
 
 def test_pixels_shown_to_a_generator_are_found_in_its_images_and_only_there(place, results):
     rows = results["map_crop_same"][0]
-    inside = only(rows, "copied_inside", condition="map_crop_same")
-    outside = only(rows, "copied_outside", condition="map_crop_same")
+    inside = only(rows, metric="copied_inside", condition="map_crop_same")
+    outside = only(rows, metric="copied_outside", condition="map_crop_same")
     assert inside.value == pytest.approx(1, abs=1e-9)  # pasted
     assert abs(outside.value) < 0.15
     for metric in ("copied_inside", "copied_outside"):
-        assert abs(only(rows, metric, condition="map_crop_same~shuffled").value) < 0.15
-    share = only(rows, "handed_over_share").value
+        assert abs(only(rows, metric=metric, condition="map_crop_same~shuffled").value) < 0.15
+    share = only(rows, metric="handed_over_share").value
     study = Study.parse(STUDY)
     test = TileSet.open(place / "tilesets" / "real" / "test")
     expected = shown_pixels(study, test, condition_table(test, study.sampling)).mean()

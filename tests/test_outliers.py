@@ -1,5 +1,6 @@
 """Osorio's rules: each takes the patches that it is for, by the measures that OpenCV would give."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -113,7 +114,6 @@ def test_contours_agree_with_the_euler_number(mask):
 
 
 def test_measures_are_opencvs():
-    cv2 = pytest.importorskip("cv2", reason="OpenCV is not needed; with it, parity is shown")
     random = np.random.default_rng(0)
     for size in (3, 17, 96):
         grey = random.integers(0, 256, (size, size)).astype(np.uint8)
