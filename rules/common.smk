@@ -1,9 +1,10 @@
 """Inputs and options that depend on a wildcard."""
 
 
-def embed_gpus(wildcards):
-    encoder = STUDY.encoders.get(wildcards.encoder)
-    return 0 if encoder is None or encoder.kind == "texture" else 1
+def gpus_of(encoder):
+    """How many GPUs embedding with an encoder asks for."""
+    settings = STUDY.encoders.get(encoder)
+    return 0 if settings is None or settings.kind == "texture" else 1
 
 
 def clusters_of(wildcards):
@@ -34,13 +35,25 @@ def cluster_judge_features(wildcards):
     ]
 
 
-def feature_pairs(wildcards):
-    """Real and synthetic features, encoder by encoder."""
-    scored = GRID.tileset(wildcards.condition, wildcards.seed)
+def features_of(sets):
+    """Features of some sets, encoder by encoder."""
     return [
         f"{RESULTS}/features/{which}/{encoder}.npy"
         for encoder in STUDY.evaluation.encoders
-        for which in ("real/test", scored)
+        for which in sets
+    ]
+
+
+def feature_pairs(wildcards):
+    """Features of test tiles and the scored set."""
+    return features_of(["real/test", GRID.tileset(wildcards.condition, wildcards.seed)])
+
+
+def features_option(wildcards, input):
+    """`features_of` for the command line, the files of each encoder together."""
+    return [
+        f"{encoder}={','.join(f for f in input.features if Path(f).stem == encoder)}"
+        for encoder in STUDY.evaluation.encoders
     ]
 
 
@@ -54,12 +67,8 @@ def fidelity_clusters(wildcards):
 
 
 def neighbour_features(wildcards):
-    """Features of training tiles, test tiles and the scored set, encoder by encoder."""
+    """Features of training tiles, test tiles and the scored set."""
     sets = ["real/train", "real/test"]
     if wildcards.condition != "real":
         sets.append(GRID.tileset(wildcards.condition, wildcards.seed))
-    return [
-        f"{RESULTS}/features/{which}/{encoder}.npy"
-        for encoder in STUDY.evaluation.encoders
-        for which in sets
-    ]
+    return features_of(sets)

@@ -13,7 +13,7 @@ rule embed:
         "../envs/histosynth.yaml"
     threads: STUDY.threads
     resources:
-        gpu=embed_gpus,
+        gpu=lambda wildcards: gpus_of(wildcards.encoder),
         mem_mb=4000,
         runtime=240,
     params:

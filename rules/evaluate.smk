@@ -46,11 +46,8 @@ rule fidelity:
     params:
         config=CONFIG,
         settings=GRID.settings("fidelity"),
-        features=lambda wildcards, input: [
-            f"{name}={input.features[2 * i]},{input.features[2 * i + 1]}"
-            for i, name in enumerate(STUDY.evaluation.encoders)
-        ],
-        clusters=lambda wildcards, input: (f"--clusters {input.clusters}" if input.clusters else ""),
+        features=features_option,
+        clusters=clusters_option,
     message:
         "Scoring fidelity of {wildcards.condition}, seed {wildcards.seed}"
     shell:
@@ -214,10 +211,7 @@ rule memorization:
             f"--synthetic {input.synthetic}" if input.synthetic else ""
         ),
         table=lambda wildcards, input: f"--table {input.table}" if input.table else "",
-        features=lambda wildcards, input: [
-            f"{encoder}={','.join(f for f in input.features if Path(f).stem == encoder)}"
-            for encoder in STUDY.evaluation.encoders
-        ],
+        features=features_option,
     message:
         "Scoring memorization of {wildcards.condition}, seed {wildcards.seed}"
     shell:

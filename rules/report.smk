@@ -1,12 +1,13 @@
 """All rows in one table, and the page to browse."""
 
+METRICS = [
+    f"{RESULTS}/metrics/{cell.condition}/seed{cell.seed}/{cell.group}.json" for cell in GRID.cells()
+]
+
 
 rule summary:
     input:
-        rows=[
-            f"{RESULTS}/metrics/{cell.condition}/seed{cell.seed}/{cell.group}.json"
-            for cell in GRID.cells()
-        ],
+        rows=METRICS,
     output:
         parquet="<results>/summary.parquet",
         csv=report("<results>/summary.csv", category="Scores"),
@@ -28,10 +29,7 @@ rule summary:
 
 rule comparison:
     input:
-        rows=[
-            f"{RESULTS}/metrics/{cell.condition}/seed{cell.seed}/{cell.group}.json"
-            for cell in GRID.cells()
-        ],
+        rows=METRICS,
     output:
         pairs="<results>/comparison.json",
     log:
@@ -62,7 +60,7 @@ rule selftest:
     conda:
         "../envs/histosynth.yaml"
     resources:
-        gpu=0 if STUDY.encoders[STUDY.evaluation.encoders[0]].kind == "texture" else 1,
+        gpu=gpus_of(STUDY.evaluation.encoders[0]),
         mem_mb=4000,
         runtime=60,
     params:
