@@ -85,16 +85,20 @@ def read_labels(
     """Tables by set, from NAME=TABLE; or `folders`, where the label is the subfolder's name."""
     if list(given) in ([], [FOLDERS]):
         return FOLDERS if given else None
-    tables = {}
+    return _by_set(given, folders, f"--labels {{}}: expected {FOLDERS} alone, or NAME=TABLE")
+
+
+def _by_set(given: Sequence[str], folders: Mapping[str, Path], expected: str) -> dict[str, str]:
+    """Paths by set, from NAME=PATH; `expected` is the error's beginning, with {} for the text."""
+    found: dict[str, str] = {}
     for text in given:
-        name, sign, table = text.partition("=")
-        if not sign or name in tables or name not in folders:
+        name, sign, path = text.partition("=")
+        if not sign or name in found or name not in folders:
             raise InputError(
-                f"--labels {text}: expected {FOLDERS} alone, or NAME=TABLE once a set, NAME "
-                f"being one of {', '.join(folders)}"
+                f"{expected.format(text)} once a set, NAME being one of {', '.join(folders)}"
             )
-        tables[name] = table
-    return tables
+        found[name] = path
+    return found
 
 
 def read_masks(
@@ -109,19 +113,14 @@ def read_masks(
     ------
     InputError : a set that is not there or has labels already, masks without classes or of none.
     """
-    masks: dict[str, Path] = {}
-    for text in given:
-        name, sign, folder = text.partition("=")
-        if not sign or name in masks or name not in folders:
-            raise InputError(
-                f"--masks {text}: expected NAME=FOLDER once a set, NAME being one of "
-                f"{', '.join(folders)}"
-            )
+    found = _by_set(given, folders, "--masks {}: expected NAME=FOLDER")
+    masks = {name: Path(folder) for name, folder in found.items()}
+    for name, folder in masks.items():
+        text = f"{name}={folder}"
         if labels == FOLDERS or name in (labels or {}):
             raise InputError(f"--masks {text}: {name} has --labels too; leave one of them out")
-        masks[name] = Path(folder)
         for other, images in folders.items():
-            if masks[name].resolve().is_relative_to(images.resolve()):
+            if folder.resolve().is_relative_to(images.resolve()):
                 raise InputError(
                     f"--masks {text}: lies inside {images} ({other}), whose subfolders are searched"
                     " for images; move the masks out"

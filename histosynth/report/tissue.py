@@ -16,19 +16,12 @@ from histosynth.report.cells import Column, fill
 from histosynth.report.collect import Results
 from histosynth.report.densities import Histogram
 from histosynth.report.figures import number
-from histosynth.report.glossary import metric
+from histosynth.report.glossary import EFFECT_SIZES, metric
 from histosynth.report.pictures import SHOWN, Picture, tile_uri
 from histosynth.report.stages import json_or_none
 from histosynth.tilesets import TileSet
 
-EFFECTS = (
-    "od_hematoxylin_d",
-    "od_eosin_d",
-    "od_hematoxylin_sd_d",
-    "od_eosin_sd_d",
-    "nuclei_count_d",
-    "nuclei_area_d",
-)
+EFFECTS = tuple(name for name in EFFECT_SIZES if not name.startswith("class_"))
 DISTANCES = {"od_hematoxylin_w1": 3, "od_eosin_w1": 3, "nuclei_area_w1": 1}  # decimals
 MEASURED = {
     "od_hematoxylin": "haematoxylin, optical density",
@@ -130,18 +123,27 @@ def _rule(told: dict[str, Any]) -> NucleusRule | None:
 
 def means(results: Results) -> tuple[tuple[str, ...], list[tuple[str, list[str]]]]:
     """What was measured in words, and for each set its means over tiles with their spread."""
-    found = {name: facts(results, name) for name in _scored(results)}
-    found = {name: told for name, told in found.items() if told.get("means")}
+    found, heads = _told(results, "means", tuple(MEASURED))
     if not found:
         return (), []
-    first = next(iter(found.values()))
-    kinds = [kind for kind in MEASURED if kind in first["means"]]
-    rule = _rule(first)
-    unit = rule.area_unit if rule else ""
-    heads = tuple(MEASURED[kind].format(unit=unit) for kind in kinds)
+    kinds, first = list(heads), next(iter(found.values()))
     rows = [(TEST, [_mean(first, kind, "real") for kind in kinds])]
     rows += [(n, [_mean(told, kind, "made") for kind in kinds]) for n, told in found.items()]
-    return heads, rows
+    return tuple(heads.values()), rows
+
+
+def _told(
+    results: Results, what: str, known: tuple[str, ...]
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Facts of the sets that tell `what`, and the kinds of it among those known, in words."""
+    found = {name: facts(results, name) for name in _scored(results)}
+    found = {name: told for name, told in found.items() if told.get(what)}
+    if not found:
+        return {}, {}
+    first = next(iter(found.values()))
+    rule = _rule(first)
+    unit = rule.area_unit if rule else ""
+    return found, {k: MEASURED[k].format(unit=unit) for k in known if k in first[what]}
 
 
 def _mean(told: dict[str, Any], kind: str, who: str) -> str:
@@ -153,33 +155,25 @@ def curves(
     results: Results, colors: dict[str, int]
 ) -> tuple[tuple[str, ...], list[tuple[str, list[Markup]]]]:
     """Heads, and for each set its curves over those of the real test tiles."""
-    found = {name: facts(results, name) for name in _scored(results)}
-    found = {name: told for name, told in found.items() if told.get("histograms")}
-    if not found:
-        return (), []
-    first = next(iter(found.values()))
-    kinds = [kind for kind in CURVES if kind in first["histograms"]]
-    rule = _rule(first)
-    unit = rule.area_unit if rule else ""
+    found, heads = _told(results, "histograms", CURVES)
     histograms = {
         (name, kind): _pair(told["histograms"][kind])
         for name, told in found.items()
-        for kind in kinds
+        for kind in heads
         if kind in told["histograms"]
     }
     frames = {
         kind: densities.common_frame(
             [h for (_, k), pair in histograms.items() if k == kind for h in pair]
         )
-        for kind in kinds
+        for kind in heads
     }
     rows = []
     for name, told in found.items():
         drawn = []
-        for kind in kinds:
+        for kind, words in heads.items():
             if (name, kind) not in histograms:
                 continue
-            words = MEASURED[kind].format(unit=unit)
             spoken = (
                 f"real test tiles {_mean(told, kind, 'real')}, {name} {_mean(told, kind, 'made')}"
             )
@@ -190,7 +184,7 @@ def curves(
                 densities.panel(title, spoken, real, made, frame=frames[kind], color=color)
             )
         rows.append((name, drawn))
-    return tuple(MEASURED[kind].format(unit=unit) for kind in kinds), rows
+    return tuple(heads.values()), rows
 
 
 def _pair(told: dict[str, Any]) -> tuple[Histogram, Histogram]:

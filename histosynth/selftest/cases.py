@@ -131,13 +131,8 @@ def _diversity() -> Iterator[Case]:
 
         words = "One of four kinds of tissue thinned out or gone."
         yield Case("mode dropped", f"{share:.0%}", words, group, dropped)
-    for factor in (0.9, 0.75, 0.5):
-
-        def narrowed(stage: Stage, factor: float = factor) -> Scene:
-            return stage.moved(lambda f: faults.spread(f, factor))
-
-        words = "All features drawn towards their mean."
-        yield Case("spread narrowed", f"× {factor:g}", words, group, narrowed)
+    words = "All features drawn towards their mean."
+    yield from _spreads("spread narrowed", (0.9, 0.75, 0.5), words, group)
     for prototypes in (64, 32, 8):
 
         def collapsed(stage: Stage, prototypes: int = prototypes) -> Scene:
@@ -148,6 +143,15 @@ def _diversity() -> Iterator[Case]:
         yield Case("collapse", f"to {prototypes}", words, group, collapsed)
 
 
+def _spreads(name: str, factors: tuple[float, ...], words: str, group: str) -> Iterator[Case]:
+    for factor in factors:
+
+        def spread(stage: Stage, factor: float = factor) -> Scene:
+            return stage.moved(lambda f: faults.spread(f, factor))
+
+        yield Case(name, f"× {factor:g}", words, group, spread)
+
+
 def _fidelity() -> Iterator[Case]:
     group = "Features of no real tissue"
     for distance in (0.25, 0.5, 1.0):
@@ -156,13 +160,8 @@ def _fidelity() -> Iterator[Case]:
             return stage.moved(lambda f: faults.shifted(f, stage.step, distance))
 
         yield Case("mean shifted", f"{distance:g} SD", "All features moved.", group, shifted)
-    for factor in (1.1, 1.25, 1.5):
-
-        def widened(stage: Stage, factor: float = factor) -> Scene:
-            return stage.moved(lambda f: faults.spread(f, factor))
-
-        words = "All features moved away from their mean."
-        yield Case("spread widened", f"× {factor:g}", words, group, widened)
+    words = "All features moved away from their mean."
+    yield from _spreads("spread widened", (1.1, 1.25, 1.5), words, group)
     for share in (0.05, 0.1, 0.2):
 
         def invented(stage: Stage, share: float = share) -> Scene:
