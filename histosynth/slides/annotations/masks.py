@@ -9,7 +9,7 @@ import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 import tifffile
@@ -18,14 +18,14 @@ from PIL import Image
 from histosynth.cohort_settings import TissueClass
 from histosynth.errors import InputError
 from histosynth.slides.annotations.classes import class_lookup, to_classes
-from histosynth.slides.annotations.registry import register_annotation, require_file
+from histosynth.slides.annotations.registry import Annotation, register_annotation, require_file
 
 _TIFF_SUFFIXES = (".tif", ".tiff", ".btf")
 _CACHE_BYTES = 64 * 2**20
 
 
 @register_annotation(*_TIFF_SUFFIXES, ".png")
-class Mask:
+class Mask(Annotation):
     """A slide's mask, opened once and read tile by tile; use it in a `with`.
 
     Parameters
@@ -65,12 +65,6 @@ class Mask:
 
     def close(self) -> None:
         self._source.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def region(self, x: float, y: float, size: int, *, scale: float) -> np.ndarray:
         """The class map of a square of the slide: see `Annotation.region`.

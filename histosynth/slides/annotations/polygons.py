@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def check_ring(points: Any, where: str) -> np.ndarray:
     return ring
 
 
-class PolygonAnnotation:
+class PolygonAnnotation(Annotation):
     """Polygons of a slide; see the package's docstring for what lies on top of what.
 
     Parameters
@@ -115,15 +115,6 @@ class PolygonAnnotation:
             inside = even_odd(self._edges[i], columns[here[1]], rows[here[0]])
             class_map[here][inside] = self._classes[i]
         return class_map
-
-    def close(self) -> None:
-        pass
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
 
 def _refuse_unclaimed(polygons: Sequence[Polygon], lookup: dict[str, int], *, name: str) -> None:

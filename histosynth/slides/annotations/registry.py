@@ -1,5 +1,6 @@
 """The registry of annotation formats, by the suffix of the file."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, Self
@@ -12,9 +13,10 @@ from histosynth.errors import InputError
 UNIFORM = "uniform:"  # annotation "uniform:normal": the whole slide is of class normal
 
 
-class Annotation(Protocol):
+class Annotation(ABC):
     """A slide's annotation, opened once and read tile by tile; use it in a `with`."""
 
+    @abstractmethod
     def region(self, x: float, y: float, size: int, *, scale: float) -> np.ndarray:
         """The class map of a square of the slide.
 
@@ -28,13 +30,15 @@ class Annotation(Protocol):
         -------
         uint8 (size, size), indices into the classes; 255 where unlabelled
         """
-        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:  # noqa: B027 (most formats are read whole and hold no file)
+        """Let go of the file, where one is held."""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(self, *_: object) -> None: ...
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class Opener(Protocol):
@@ -115,7 +119,7 @@ def require_file(path: Path, *, kind: str, slide_id: str) -> None:
     raise InputError(f"slide {slide_id}: {fault}; correct its `annotation` path")
 
 
-class _Uniform:
+class _Uniform(Annotation):
     def __init__(self, annotation: str, classes: Sequence[TissueClass], slide_id: str) -> None:
         name, known = annotation.removeprefix(UNIFORM), [c.name for c in classes]
         if name not in known:
@@ -127,12 +131,3 @@ class _Uniform:
 
     def region(self, x: float, y: float, size: int, *, scale: float) -> np.ndarray:
         return np.full((size, size), self._index, dtype=np.uint8)
-
-    def close(self) -> None:
-        pass
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
