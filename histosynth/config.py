@@ -15,16 +15,14 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from histosynth.cohort_settings import Cohort, Label, Split, Tiling, TissueClass
 from histosynth.config_errors import explain
 from histosynth.errors import InputError
+from histosynth.generator_settings import AutoencoderSettings, GeneratorSettings, SamplingSettings
 from histosynth.settings import (
-    AutoencoderSettings,
     Clusters,
     Condition,
     Downstream,
     EncoderSettings,
     Evaluation,
-    GeneratorSettings,
     Judges,
-    SamplingSettings,
 )
 from histosynth.settings_base import Name, Settings
 

@@ -31,7 +31,7 @@ STAGE_VERSIONS = {
     "latents": 1,
     "condition": 1,
     "condition_table": 1,
-    "train": 1,
+    "train": 2,
     "sample": 2,
     "external": 3,
     "roundtrip": 2,

@@ -25,7 +25,7 @@ from histosynth.conditions.table import (
 )
 from histosynth.config import Study
 from histosynth.errors import InputError
-from histosynth.settings import SamplingSettings
+from histosynth.generator_settings import SamplingSettings
 from histosynth.tilesets import TileSet, TileSetWriter
 
 SIZE = 32
@@ -190,15 +190,15 @@ def test_a_condition_file_restores_the_same_condition(tmp_path: Path) -> None:
 
 def test_tokens_are_the_indices_of_label_and_cluster_in_the_order_of_the_signals(pool) -> None:
     made = spec("cluster", "label")
-    assert made.token_sizes == {"cluster": 4, "label": 2}
-    assert made.tokens(targets(pool, [5, 6])).tolist() == [[1, 1], [2, 0]]
-    assert made.planes(targets(pool, [5, 6])) is None
+    assert made.widths("token") == {"cluster": 4, "label": 2} and not made.widths("planes")
+    told = made.encode(targets(pool, [5, 6]))
+    assert [value.tolist() for value in told.values()] == [[1, 2], [1, 0]]
 
 
 def test_map_planes_tell_present_absent_and_unknown_apart() -> None:
     map = np.array([[0, 1], [2, 255]], np.uint8)
     pool = TilePool(["a"], np.zeros(1, np.int64), maps=[map], classes=3)
-    planes = spec("map").planes(targets(pool, [0]))
+    planes = spec("map").encode(targets(pool, [0]))["map"]
     assert planes.dtype == np.float32
     expected = [[[1, -1], [-1, 0]], [[-1, 1], [-1, 0]], [[-1, -1], [1, 0]]]
     assert planes.tolist() == [expected]
@@ -210,11 +210,12 @@ def test_planes_and_latents_are_flipped_alike(pool) -> None:
 
     source = training_source(spec("map", {"kind": "crop", "source": "other_slide"}), pool)
     rows = np.array([3, 3, 3, 3])
-    kept = source(rows, np.zeros(4, int), 9).planes.numpy()
-    flipped = source(rows, np.arange(4), 9).planes.numpy()
-    for i in range(4):
-        image = np.moveaxis(kept[i], 0, -1)  # as images are flipped before they are encoded
-        assert np.array_equal(np.moveaxis(flipped[i], 0, -1), flip(image, i))
+    kept = source(rows, np.zeros(4, int), 9)
+    flipped = source(rows, np.arange(4), 9)
+    for name in ("map", "crop"):
+        for i in range(4):
+            image = np.moveaxis(kept[name][i].numpy(), 0, -1)  # as images are, before encoding
+            assert np.array_equal(np.moveaxis(flipped[name][i].numpy(), 0, -1), flip(image, i))
 
 
 # Crops
@@ -231,7 +232,7 @@ def crop_of(planes: np.ndarray, c: int) -> tuple[np.ndarray, tuple[int, int]]:
 def test_a_crop_of_another_slide_shows_nothing_of_the_targets_slide(pool) -> None:
     made = spec({"kind": "crop", "source": "other_slide"})
     rows = list(range(len(pool)))
-    planes = made.planes(targets(pool, rows))
+    planes = made.encode(targets(pool, rows))["crop"]
     assert planes.shape == (24, 9, SIZE, SIZE) and abs(planes).max() <= 1
     donors = set()
     for row in rows:
@@ -246,7 +247,7 @@ def test_a_crop_of_another_slide_shows_nothing_of_the_targets_slide(pool) -> Non
 
 
 def test_a_class_that_is_absent_from_the_target_gets_no_crop(pool) -> None:
-    planes = spec({"kind": "crop", "source": "other_slide"}).planes(targets(pool, [0]))
+    planes = spec({"kind": "crop", "source": "other_slide"}).encode(targets(pool, [0]))["crop"]
     assert set(np.unique(pool.maps[0])) == {0, 1}
     assert not planes[0, 6:].any()
 
@@ -264,7 +265,7 @@ def test_a_crop_of_another_slide_is_centred_on_the_class_region(pool) -> None:
     )
     made = spec({"kind": "crop", "source": "other_slide", "min_share": 0.01})
     for seed in range(5):
-        planes = made.planes(targets(mixed, [24], seed=seed))[0]
+        planes = made.encode(targets(mixed, [24], seed=seed))["crop"][0]
         pixels, corner = crop_of(planes, 1)
         centre = np.array(corner) + np.array(pixels.shape[:2]) / 2
         assert np.abs(centre - [12, 20]).max() <= 0.5
@@ -273,7 +274,7 @@ def test_a_crop_of_another_slide_is_centred_on_the_class_region(pool) -> None:
 
 
 def test_a_crop_of_the_same_image_is_the_targets_own_pixels_in_place(pool) -> None:
-    planes = spec({"kind": "crop", "source": "same_image"}).planes(targets(pool, [1, 8]))
+    planes = spec({"kind": "crop", "source": "same_image"}).encode(targets(pool, [1, 8]))["crop"]
     for i, row in enumerate([1, 8]):
         for c in np.unique(pool.maps[row]):
             pixels, (y, x) = crop_of(planes[i], c)
@@ -283,16 +284,18 @@ def test_a_crop_of_the_same_image_is_the_targets_own_pixels_in_place(pool) -> No
 
 def test_crops_depend_on_their_seed_alone_and_not_on_the_batch(pool) -> None:
     made = spec({"kind": "crop", "source": "other_slide"})
-    together = made.planes(targets(pool, [2, 7, 11]))
-    assert np.array_equal(made.planes(targets(pool, [7]))[0], together[1])
-    assert not np.array_equal(made.planes(targets(pool, [7], seed=1))[0], together[1])
+    together = made.encode(targets(pool, [2, 7, 11]))["crop"]
+    assert np.array_equal(made.encode(targets(pool, [7]))["crop"][0], together[1])
+    assert not np.array_equal(made.encode(targets(pool, [7], seed=1))["crop"][0], together[1])
 
 
 def test_a_class_on_no_other_slide_gives_zeros(pool) -> None:
     one = TilePool(
         pool.tile_ids, np.zeros(24, np.int64), images=pool.images, maps=pool.maps, classes=3
     )
-    assert not spec({"kind": "crop", "source": "other_slide"}).planes(targets(one, [0])).any()
+    assert (
+        not spec({"kind": "crop", "source": "other_slide"}).encode(targets(one, [0]))["crop"].any()
+    )
 
 
 def test_windows_are_those_that_counting_pixel_by_pixel_finds() -> None:
@@ -339,8 +342,8 @@ def test_a_new_kind_of_signal_needs_its_class_and_nothing_else(pool) -> None:
     check_conditions(study(stained=["map", "mean_color"]))
     made = spec("map", "mean_color", "label")
     assert made.needs == {"maps", "images", "labels"}
-    assert made.vector_widths == {"mean_color": 3} and made.plane_channels == 3
-    vectors = made.vectors(targets(pool, [0, 23]))["mean_color"]
+    assert made.widths("vector") == {"mean_color": 3} and made.widths("planes") == {"map": 3}
+    vectors = made.encode(targets(pool, [0, 23]))["mean_color"]
     assert vectors[:, 0].tolist() == [slide_color(0), slide_color(3)]
     with pytest.raises(ValueError, match="already taken"):
 
@@ -380,9 +383,9 @@ def test_the_tables_crops_are_of_another_slide_and_hold_their_class(tiles: TileS
 def test_the_table_fixes_the_crops_of_a_sampled_image(tiles: TileSet, pool) -> None:
     table = condition_table(tiles, SamplingSettings(n=8))
     fixed = table_targets(table, pool, CLASSES)
-    planes = spec({"kind": "crop", "source": "other_slide"}).planes(fixed)
+    planes = spec({"kind": "crop", "source": "other_slide"}).encode(fixed)["crop"]
     # sizes that the table's donor may not have must not bring another donor in
-    wide = spec({"kind": "crop", "source": "other_slide", "size": [0.8, 0.9]}).planes(fixed)
+    wide = spec({"kind": "crop", "source": "other_slide", "size": [0.8, 0.9]}).encode(fixed)["crop"]
     for i in range(8):
         for name, tile_id in json.loads(table["crop_tile_ids"][i]).items():
             for shown in (planes, wide):

@@ -17,7 +17,7 @@ from histosynth.diffusion.autoencoder import (
 )
 from histosynth.diffusion.latents import LatentCache, flip, write_latents
 from histosynth.errors import InputError
-from histosynth.settings import AutoencoderSettings
+from histosynth.generator_settings import AutoencoderSettings
 
 SETTINGS = AutoencoderSettings(channels=[8, 8, 8], latent_channels=3, crop=16, batch_size=4)
 

@@ -16,14 +16,14 @@ from histosynth.diffusion.latents import write_latents
 from histosynth.diffusion.network import ConditionBatch, SignalsSpec
 from histosynth.diffusion.train import train_generator
 from histosynth.errors import InputError
-from histosynth.settings import AutoencoderSettings, GeneratorSettings
+from histosynth.generator_settings import AutoencoderSettings, GeneratorSettings
 
 STEPS = 60
 AUTOENCODER = AutoencoderSettings(channels=[8, 8, 8], latent_channels=2, crop=16, batch_size=2)
 GENERATOR = GeneratorSettings(
     channels=[8, 16], token_width=8, plane_width=4, steps=STEPS, batch_size=4, warmup_steps=5
 )
-SPEC = SignalsSpec(plane_channels=1, token_sizes={"label": 2})
+SPEC = SignalsSpec(planes={"map": 1}, tokens={"label": 2})
 
 
 def tiles(n: int = 12, size: int = 32) -> np.ndarray:
@@ -33,7 +33,7 @@ def tiles(n: int = 12, size: int = 32) -> np.ndarray:
 def conditions(rows: np.ndarray, _flips: np.ndarray, seed: int) -> ConditionBatch:
     random = np.random.default_rng(seed)
     planes = random.uniform(-1, 1, (len(rows), 1, 32, 32)).astype(np.float32)
-    return ConditionBatch(torch.from_numpy(planes), torch.from_numpy(rows[:, None] % 2))
+    return ConditionBatch({"map": torch.from_numpy(planes), "label": torch.from_numpy(rows % 2)})
 
 
 def latent_cache(folder: Path):
@@ -118,7 +118,7 @@ def test_resuming_with_other_settings_is_refused_and_names_the_keys(tmp_path):
 def test_a_loss_that_is_not_finite_stops_with_step_and_rows_and_keeps_the_good_state(tmp_path):
     def poisoned(rows, flips, seed):
         batch = conditions(rows, flips, seed)
-        batch.planes[rows == 7] = float("nan")
+        batch["map"][rows == 7] = float("nan")
         return batch
 
     with pytest.raises(FloatingPointError, match=r"step \d+, tile rows \[.*\b7\b.*\]"):

@@ -11,19 +11,22 @@ from histosynth.diffusion.network import ConditionBatch, SignalsSpec, build_netw
 from histosynth.diffusion.sample import sample_images, sample_latents, seeded_noise
 from histosynth.diffusion.train import load_network, save_network, train_generator
 from histosynth.errors import InputError
-from histosynth.settings import AutoencoderSettings, GeneratorSettings, SamplingSettings
+from histosynth.generator_settings import AutoencoderSettings, GeneratorSettings, SamplingSettings
 
 SETTINGS = GeneratorSettings(
     channels=[16, 32], token_width=16, plane_width=4, steps=150, batch_size=16, learning_rate=3e-3
 )
-SPEC = SignalsSpec(plane_channels=2, token_sizes={"label": 3, "cluster": 4})
+SPEC = SignalsSpec(planes={"map": 2}, tokens={"label": 3, "cluster": 4})
 
 
 def random_conditions(n: int) -> ConditionBatch:
     random = np.random.default_rng(5)
     return ConditionBatch(
-        torch.from_numpy(random.uniform(-1, 1, (n, 2, 32, 32)).astype(np.float32)),
-        torch.from_numpy(np.stack([random.integers(3, size=n), random.integers(4, size=n)], 1)),
+        {
+            "map": torch.from_numpy(random.uniform(-1, 1, (n, 2, 32, 32)).astype(np.float32)),
+            "label": torch.from_numpy(random.integers(3, size=n)),
+            "cluster": torch.from_numpy(random.integers(4, size=n)),
+        }
     )
 
 
@@ -79,7 +82,7 @@ def test_an_image_is_the_same_in_batches_of_1_7_and_32():
                 network,
                 autoencoder.eval(),
                 Whitening((0.0, 0.0), (1.0, 1.0)),
-                lambda rows: ConditionBatch(conditions.planes[rows], conditions.tokens[rows]),
+                lambda rows: ConditionBatch({k: v[rows] for k, v in conditions.values.items()}),
                 seeds=np.arange(100, 109),
                 settings=SamplingSettings(n=9, steps=5, batch_size=batch_size),
                 device="cpu",
@@ -100,29 +103,31 @@ def test_noise_depends_on_its_seed_alone():
 def test_a_dropped_condition_leaves_no_trace_and_a_given_one_does():
     network, conditions = perturbed_network(), random_conditions(4)
     noisy, times = torch.randn(4, 2, 8, 8), torch.full((4,), 0.5)
-    other = ConditionBatch(-conditions.planes, (conditions.tokens + 1) % 3)
-    everyone = torch.ones(4, dtype=torch.bool)
+    given = conditions.values
+    other = {"map": -given["map"], **{k: (given[k] + 1) % 3 for k in ("label", "cluster")}}
+    everyone = torch.ones(4, 3, dtype=torch.bool)
     with torch.no_grad():
-        dropped = [network(noisy, times, c, everyone) for c in (conditions, other)]
+        dropped = [network(noisy, times, ConditionBatch(c), everyone) for c in (given, other)]
         torch.testing.assert_close(dropped[0], dropped[1], rtol=0, atol=0)
-        given = network(noisy, times, conditions)
-        for changed in (
-            ConditionBatch(other.planes, conditions.tokens),
-            ConditionBatch(conditions.planes, other.tokens),
-        ):
-            assert (network(noisy, times, changed) - given).abs().max() > 1e-3
-        assert (given - dropped[0]).abs().max() > 1e-3
+        told = network(noisy, times, conditions)
+        assert (told - dropped[0]).abs().max() > 1e-3
+        for column, name in enumerate(SPEC.names):
+            changed = ConditionBatch(given | {name: other[name]})
+            assert (network(noisy, times, changed) - told).abs().max() > 1e-3
+            alone = torch.zeros(4, 3, dtype=torch.bool)
+            alone[:, column] = True
+            without = [network(noisy, times, c, alone) for c in (conditions, changed)]
+            torch.testing.assert_close(without[0], without[1], rtol=0, atol=0)
 
 
 def test_guidance_scales_0_and_1_are_the_null_and_the_conditional_model():
     network, conditions = perturbed_network(), random_conditions(3)
     noise = seeded_noise(np.arange(3), (2, 8, 8))
-    null = ConditionBatch(torch.zeros_like(conditions.planes), conditions.tokens)
     at_one = sample_latents(network, noise, conditions, steps=1, guidance_scale=1.0)
     at_zero = sample_latents(network, noise, conditions, steps=1, guidance_scale=0.0)
     at_two = sample_latents(network, noise, conditions, steps=1, guidance_scale=2.0)
     with torch.no_grad():
-        dropped = network(noise, torch.ones(3), null, torch.ones(3, dtype=torch.bool))
+        dropped = network(noise, torch.ones(3), conditions, torch.ones(3, 3, dtype=torch.bool))
     torch.testing.assert_close(at_zero, noise - dropped, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(at_two, 2 * at_one - at_zero, rtol=1e-4, atol=1e-4)
 
@@ -137,16 +142,16 @@ def test_a_trained_generator_obeys_its_condition(tmp_path, kind):
     whitening = Whitening((0.0, 0.0), (1.0, 1.0))
     cache = LatentCache(tmp_path, mean, std, whitening, "a", "t", np.arange(n))
     if kind == "token":
-        spec = SignalsSpec(token_sizes={"label": 2})
+        spec = SignalsSpec(tokens={"label": 2})
     else:
-        spec = SignalsSpec(plane_channels=1)
+        spec = SignalsSpec(planes={"map": 1})
 
     def source(rows, _flips=None, _seed=0):
         values = sign[rows].astype(np.float32)
         if kind == "token":
-            return ConditionBatch(tokens=torch.from_numpy((values[:, None] > 0).astype(np.int64)))
+            return ConditionBatch({"label": torch.from_numpy((values > 0).astype(np.int64))})
         planes = np.broadcast_to(values[:, None, None, None], (len(rows), 1, 32, 32))
-        return ConditionBatch(torch.from_numpy(planes.copy()))
+        return ConditionBatch({"map": torch.from_numpy(planes.copy())})
 
     network, record = train_generator(
         cache,

@@ -148,7 +148,7 @@ def test_the_script_writes_who_is_selected_and_what_the_subset_is(workspace):
 
 def test_no_image_is_asked_for_that_training_left_out(workspace):
     from histosynth.conditions.table import condition_table
-    from histosynth.settings import SamplingSettings
+    from histosynth.generator_settings import SamplingSettings
 
     assigned = read_assignments(workspace.folder / "clusters")
     settings = SamplingSettings(n=20)

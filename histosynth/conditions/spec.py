@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from histosynth.conditions.signal import Signal, get_signal
+from histosynth.conditions.signal import Joins, Signal, get_signal
 from histosynth.errors import InputError
 from histosynth.settings import SignalSettings
 
@@ -106,34 +106,13 @@ class ConditionSpec:
             provided.add("labels")
         return provided
 
-    @property
-    def plane_channels(self) -> int:
-        """Number of planes of all plane signals."""
-        return sum(signal.width for signal in self._joining("planes"))
+    def widths(self, joins: Joins) -> dict[str, int]:
+        """Signal -> width of those that join as `joins`: planes, values, or vector components."""
+        return {signal.kind: signal.width for signal in self.signals if signal.joins == joins}
 
-    @property
-    def token_sizes(self) -> dict[str, int]:
-        """Token signal -> number of its values, in the order of the columns of `tokens`."""
-        return {signal.kind: signal.width for signal in self._joining("token")}
-
-    @property
-    def vector_widths(self) -> dict[str, int]:
-        """Vector signal -> width of its vectors."""
-        return {signal.kind: signal.width for signal in self._joining("vector")}
-
-    def planes(self, targets: "Targets") -> np.ndarray | None:
-        """Planes of all plane signals, float32 (b, plane_channels, H, W) in [-1, 1], or None."""
-        planes = [signal.encode(targets) for signal in self._joining("planes")]
-        return np.concatenate(planes, 1) if planes else None
-
-    def tokens(self, targets: "Targets") -> np.ndarray | None:
-        """Tokens of all token signals, int64 (b, len(token_sizes)), or None."""
-        tokens = [signal.encode(targets) for signal in self._joining("token")]
-        return np.stack(tokens, 1) if tokens else None
-
-    def vectors(self, targets: "Targets") -> dict[str, np.ndarray]:
-        """Vectors by signal, each float32 (b, width)."""
-        return {signal.kind: signal.encode(targets) for signal in self._joining("vector")}
+    def encode(self, targets: "Targets") -> dict[str, np.ndarray]:
+        """What each signal tells the network of b targets, by its kind, as `Signal.encode`."""
+        return {signal.kind: signal.encode(targets) for signal in self.signals}
 
     def shown_tiles(self, targets: "Targets") -> list[list[str]]:
         """For each target the ids of the tiles whose pixels the signals show, without repeats."""
@@ -142,9 +121,6 @@ class ConditionSpec:
             list(dict.fromkeys(tile for shown in by_signal for tile in shown[i]))
             for i in range(len(targets))
         ]
-
-    def _joining(self, joins: str) -> list[Signal]:
-        return [signal for signal in self.signals if signal.joins == joins]
 
 
 def why_not(spec: ConditionSpec, wanted: str) -> str:

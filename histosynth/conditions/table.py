@@ -18,7 +18,7 @@ from histosynth.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from histosynth.settings import SamplingSettings
+    from histosynth.generator_settings import SamplingSettings
     from histosynth.tilesets import TileSet
 
 COLUMNS = "index seed test_row source_tile_id label cluster crop_tile_ids".split()

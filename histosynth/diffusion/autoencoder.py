@@ -24,7 +24,7 @@ from histosynth.errors import InputError
 from histosynth.files import atomic_folder
 
 if TYPE_CHECKING:
-    from histosynth.settings import AutoencoderSettings
+    from histosynth.generator_settings import AutoencoderSettings
 
 Autoencoder: TypeAlias = AutoencoderKL | AutoencoderTiny
 CLASSES: dict[str, type[Autoencoder]] = {

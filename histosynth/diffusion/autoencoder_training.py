@@ -22,7 +22,7 @@ from histosynth.tilesets import TileSet
 if TYPE_CHECKING:
     import torch
 
-    from histosynth.settings import AutoencoderSettings
+    from histosynth.generator_settings import AutoencoderSettings
 
 
 def make_autoencoder(

@@ -16,23 +16,19 @@ if TYPE_CHECKING:
 
 def signals_spec(spec: "ConditionSpec") -> SignalsSpec:
     """What a condition feeds the network."""
-    return SignalsSpec(spec.plane_channels, spec.token_sizes, spec.vector_widths)
+    return SignalsSpec(spec.widths("planes"), spec.widths("token"), spec.widths("vector"))
 
 
 def condition_batch(
     spec: "ConditionSpec", targets: Targets, flips: np.ndarray | None = None
 ) -> ConditionBatch:
     """Conditions of some targets, planes flipped as `flips` (b,) of `latents.FLIPS` say."""
-    planes, tokens = spec.planes(targets), spec.tokens(targets)
-    if planes is not None and flips is not None:
-        planes = np.stack(
-            [flip(p, int(f), axes=(1, 2)) for p, f in zip(planes, flips, strict=True)]
-        )
-    return ConditionBatch(
-        None if planes is None else torch.from_numpy(planes),
-        None if tokens is None else torch.from_numpy(tokens),
-        {name: torch.from_numpy(vector) for name, vector in spec.vectors(targets).items()},
-    )
+    values = spec.encode(targets)
+    if flips is not None:
+        for name in spec.widths("planes"):
+            planes = zip(values[name], flips, strict=True)
+            values[name] = np.stack([flip(p, int(f), axes=(1, 2)) for p, f in planes])
+    return ConditionBatch({name: torch.from_numpy(value) for name, value in values.items()})
 
 
 def training_source(

@@ -1,7 +1,7 @@
 """The denoising network: a diffusers UNet2DConditionModel between plane and token conditions.
 
 Planes (maps, crops) come at the tile's resolution, are reduced to the latent's by a few learned
-strided convolutions, and join the noisy latent as channels. Tokens (label, cluster, later vectors
+strided convolutions, and join the noisy latent as channels. Tokens (label, cluster, and vectors
 such as an encoder's features or a prompt) are a short sequence for cross-attention. A dropped
 condition is a plane of zeros under an indicator channel, and learned null tokens, so that one
 network serves classifier-free guidance (Ho and Salimans, arXiv 2207.12598).
@@ -15,10 +15,11 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import nn
 
+from histosynth.diffusion.process import Process
 from histosynth.errors import InputError
 
 if TYPE_CHECKING:
-    from histosynth.settings import GeneratorSettings
+    from histosynth.generator_settings import GeneratorSettings
 
 HEAD_WIDTH = 32
 
@@ -29,21 +30,22 @@ class SignalsSpec:
 
     Attributes
     ----------
-    plane_channels
-        Number of planes, 0 for none.
-    token_sizes
-        Token signal -> number of its values, in the order of the columns of `tokens`.
-    vector_widths
+    planes
+        Plane signal -> number of its planes.
+    tokens
+        Token signal -> number of its values.
+    vectors
         Vector signal -> width of its vectors, e.g. an encoder's features.
     """
 
-    plane_channels: int = 0
-    token_sizes: dict[str, int] = field(default_factory=dict)
-    vector_widths: dict[str, int] = field(default_factory=dict)
+    planes: dict[str, int] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
+    vectors: dict[str, int] = field(default_factory=dict)
 
     @property
-    def conditional(self) -> bool:
-        return bool(self.plane_channels or self.token_sizes or self.vector_widths)
+    def names(self) -> list[str]:
+        """The signals in the order of the columns of `drop`: planes, tokens, vectors."""
+        return [*self.planes, *self.tokens, *self.vectors]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -51,47 +53,37 @@ class SignalsSpec:
 
 @dataclass(frozen=True)
 class ConditionBatch:
-    """The conditions of a batch of b samples.
+    """The conditions of a batch of b samples, by signal.
 
     Attributes
     ----------
-    planes
-        float32 (b, P, H, W) in [-1, 1] at the tile's resolution, or None.
-    tokens
-        int64 (b, T), one column a token signal, or None.
-    vectors
-        Vector signal -> float32 (b, width) or (b, length, width).
+    values
+        Of a plane signal float32 (b, P, H, W) in [-1, 1] at the tile's resolution; of a token
+        signal int64 (b,); of a vector signal float32 (b, width) or (b, length, width).
     """
 
-    planes: torch.Tensor | None = None
-    tokens: torch.Tensor | None = None
-    vectors: dict[str, torch.Tensor] = field(default_factory=dict)
+    values: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> "ConditionBatch":
-        def move(tensor: torch.Tensor | None) -> torch.Tensor | None:
-            return None if tensor is None else tensor.to(device, non_blocking=True)
-
         return ConditionBatch(
-            move(self.planes),
-            move(self.tokens),
-            {name: vector.to(device) for name, vector in self.vectors.items()},
+            {name: value.to(device, non_blocking=True) for name, value in self.values.items()}
         )
 
     def repeat(self, times: int) -> "ConditionBatch":
         """The batch `times` over, for guidance in one pass."""
-
-        def tile(tensor: torch.Tensor | None) -> torch.Tensor | None:
-            return None if tensor is None else torch.cat([tensor] * times)
-
         return ConditionBatch(
-            tile(self.planes),
-            tile(self.tokens),
-            {name: torch.cat([vector] * times) for name, vector in self.vectors.items()},
+            {name: torch.cat([value] * times) for name, value in self.values.items()}
         )
+
+    def __getitem__(self, signal: str) -> torch.Tensor:
+        if signal not in self.values:
+            given = ", ".join(self.values) or "none"
+            raise ValueError(f"the network needs the signal {signal}; given: {given}")
+        return self.values[signal]
 
 
 class ConditionedNetwork(nn.Module):
-    """Velocity of a noisy latent under conditions; built by `build_network`."""
+    """Predicts a process's target from a noisy latent and conditions; see `build_network`."""
 
     def __init__(
         self,
@@ -105,27 +97,29 @@ class ConditionedNetwork(nn.Module):
         latent_channels, latent_size = latent_shape[0], latent_shape[1]
         self.settings, self.spec, self.tile_size = settings, spec, tile_size
         self.latent_shape = tuple(latent_shape)
+        self.process = Process(settings)
         width = settings.token_width
-        plane_width = settings.plane_width if spec.plane_channels else 0
-        if spec.plane_channels:
+        plane_width = settings.plane_width if spec.planes else 0
+        if spec.planes:
             halvings = log2(tile_size / latent_size)
             if halvings != int(halvings):
                 raise InputError(
                     f"tiles of {tile_size} px and latents of {latent_size} px: planes need a power "
                     "of two between them; use another autoencoder or tile size"
                 )
-            self.plane_stem = _plane_stem(spec.plane_channels + 1, plane_width, int(halvings))
+            channels = sum(planes + 1 for planes in spec.planes.values())  # + 1: the indicator
+            self.plane_stem = _plane_stem(channels, plane_width, int(halvings))
         # The last id of each table is the null token.
         self.token_tables = nn.ModuleDict(
-            {name: nn.Embedding(size + 1, width) for name, size in spec.token_sizes.items()}
+            {name: nn.Embedding(size + 1, width) for name, size in spec.tokens.items()}
         )
         self.vector_layers = nn.ModuleDict(
-            {name: nn.Linear(size, width) for name, size in spec.vector_widths.items()}
+            {name: nn.Linear(size, width) for name, size in spec.vectors.items()}
         )
         self.null_vectors = nn.ParameterDict(
-            {name: nn.Parameter(torch.zeros(width)) for name in spec.vector_widths}
+            {name: nn.Parameter(torch.zeros(width)) for name in spec.vectors}
         )
-        if not (spec.token_sizes or spec.vector_widths):
+        if not (spec.tokens or spec.vectors):
             self.null_token = nn.Parameter(torch.zeros(1, 1, width))
         self.unet = _unet(settings, latent_channels, plane_width, latent_size)
 
@@ -136,47 +130,58 @@ class ConditionedNetwork(nn.Module):
         conditions: ConditionBatch,
         drop: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Predict the velocity noise - latent.
+        """Predict the process's target, (b, c, h, w).
 
         Parameters
         ----------
         noisy
-            (b, c, h, w): (1 - t) latent + t noise.
+            (b, c, h, w): the process's x_t.
         times
             (b,) in [0, 1]; 1 is pure noise.
         drop
-            (b,) bool: samples whose conditions are withheld; None withholds none.
+            (b, S) bool in the order of `spec.names`: signals that are withheld from a sample;
+            None withholds none.
         """
         if drop is None:
-            drop = torch.zeros(len(noisy), dtype=torch.bool, device=noisy.device)
+            drop = torch.zeros(
+                len(noisy), len(self.spec.names), dtype=torch.bool, device=noisy.device
+            )
+        dropped = dict(zip(self.spec.names, drop.unbind(1), strict=True))
         hidden = noisy
-        if self.spec.plane_channels:
-            hidden = torch.cat([noisy, self._planes(conditions.planes, drop, noisy)], 1)
-        tokens = self._tokens(conditions, drop, len(noisy))
+        if self.spec.planes:
+            hidden = torch.cat([noisy, self._planes(conditions, dropped).to(noisy.dtype)], 1)
+        tokens = self._tokens(conditions, dropped, len(noisy))
         return self.unet(
-            hidden, 1000 * times, tokens, class_labels=tokens.mean(1), return_dict=False
+            hidden,
+            self.process.network_times(times),
+            tokens,
+            class_labels=tokens.mean(1),
+            return_dict=False,
         )[0]
 
-    def _planes(
-        self, planes: torch.Tensor | None, drop: torch.Tensor, noisy: torch.Tensor
-    ) -> torch.Tensor:
-        if planes is None or planes.shape[1] != self.spec.plane_channels:
-            found = "none" if planes is None else planes.shape[1]
-            raise ValueError(f"expected {self.spec.plane_channels} planes, found {found}")
-        dropped = drop.to(planes.dtype)[:, None, None, None]
-        indicator = dropped.expand(-1, 1, *planes.shape[2:])
-        return self.plane_stem(torch.cat([planes * (1 - dropped), indicator], 1)).to(noisy.dtype)
+    def _planes(self, conditions: ConditionBatch, dropped: dict[str, torch.Tensor]) -> torch.Tensor:
+        planes = []
+        for name, count in self.spec.planes.items():
+            given = conditions[name]
+            if given.shape[1] != count:
+                raise ValueError(f"expected {count} planes of {name}, found {given.shape[1]}")
+            withheld = dropped[name].to(given.dtype)[:, None, None, None]
+            indicator = withheld.expand(-1, 1, *given.shape[2:])
+            planes += [given * (1 - withheld), indicator]
+        return self.plane_stem(torch.cat(planes, 1))
 
-    def _tokens(self, conditions: ConditionBatch, drop: torch.Tensor, n: int) -> torch.Tensor:
+    def _tokens(
+        self, conditions: ConditionBatch, dropped: dict[str, torch.Tensor], n: int
+    ) -> torch.Tensor:
         sequence = []
-        for column, (name, size) in enumerate(self.spec.token_sizes.items()):
-            assert conditions.tokens is not None, f"no tokens given, expected {name}"
-            ids = torch.where(drop, size, conditions.tokens[:, column])
+        for name, size in self.spec.tokens.items():
+            ids = torch.where(dropped[name], size, conditions[name])
             sequence.append(self.token_tables[name](ids)[:, None])
-        for name in self.spec.vector_widths:
-            vectors = self.vector_layers[name](conditions.vectors[name])
+        for name in self.spec.vectors:
+            vectors = self.vector_layers[name](conditions[name])
             vectors = vectors[:, None] if vectors.ndim == 2 else vectors
-            sequence.append(torch.where(drop[:, None, None], self.null_vectors[name], vectors))
+            null = self.null_vectors[name]
+            sequence.append(torch.where(dropped[name][:, None, None], null, vectors))
         return torch.cat(sequence, 1) if sequence else self.null_token.expand(n, -1, -1)
 
 

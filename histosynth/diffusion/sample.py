@@ -16,7 +16,7 @@ from histosynth.diffusion.latents import Whitening
 from histosynth.diffusion.network import ConditionBatch, ConditionedNetwork
 
 if TYPE_CHECKING:
-    from histosynth.settings import SamplingSettings
+    from histosynth.generator_settings import SamplingSettings
 
 
 def seeded_noise(seeds: np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:
@@ -40,9 +40,9 @@ def sample_latents(
 ) -> torch.Tensor:
     """Integrate a batch of noise (b, c, h, w) to whitened latents of the same shape."""
     device = noise.device
-    guided = network.spec.conditional and guidance_scale != 1
-    n = len(noise)
-    drop = torch.zeros(n, dtype=torch.bool, device=device)
+    signals = len(network.spec.names)
+    guided = signals > 0 and guidance_scale != 1
+    drop = torch.zeros(len(noise), signals, dtype=torch.bool, device=device)
     if guided:
         conditions = conditions.repeat(2)
         drop = torch.cat([~drop, drop])

@@ -1,13 +1,11 @@
-"""Training of one condition's generator: rectified flow on whitened latents, resumed bit for bit.
+"""Training of one condition's generator on cached latents, resumed bit for bit.
 
-Target and path after Liu et al. 2022 (arXiv 2209.03003): x_t = (1 - t) x + t noise, and the network
-predicts v = noise - x. Times are logit-normal after Esser et al. 2024 (arXiv 2403.03206). Order,
-flips, times, noise and dropout of step k are pure functions of (seed, k), drawn on the CPU, so
-they do not depend on the device, on a restart or on the clock.
+Order, flips, times, noise and dropout of step k are pure functions of (seed, k), drawn on the CPU,
+so they do not depend on the device, on a restart or on the clock.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,23 +23,24 @@ from histosynth.diffusion.network import (
     SignalsSpec,
     build_network,
 )
+from histosynth.diffusion.process import Process
 from histosynth.diffusion.state import EpochOrder, ResumableState, step_random
 from histosynth.errors import InputError
 from histosynth.files import atomic_file
 
 if TYPE_CHECKING:
-    from histosynth.settings import GeneratorSettings
+    from histosynth.generator_settings import GeneratorSettings
 
 # rows (b,), flips (b,) as in latents.FLIPS, and a seed for what a signal draws at random
 ConditionSource = Callable[[np.ndarray, np.ndarray, int], ConditionBatch]
 
 # Bump when a change here alters the weights that the same settings give.
-TRAINER_VERSION = 1
+TRAINER_VERSION = 2
 
 
 @dataclass(frozen=True)
 class StepDraw:
-    """Everything random in one step."""
+    """Everything random in one step; `drop` is bool (b, S), a column a signal."""
 
     rows: np.ndarray
     flips: np.ndarray
@@ -53,14 +52,23 @@ class StepDraw:
 
 
 def draw_step(
-    cache: LatentCache, order: EpochOrder, settings: "GeneratorSettings", *, seed: int, step: int
+    cache: LatentCache,
+    order: EpochOrder,
+    process: Process,
+    signals: Sequence[str],
+    *,
+    seed: int,
+    step: int,
 ) -> StepDraw:
     """Draw the batch of one step, a pure function of (seed, step)."""
+    settings = process.settings
     rows = order.rows(step)
     random = step_random(seed, step, stream=1)
     flips = random.integers(len(FLIPS), size=len(rows))
-    times = 1 / (1 + np.exp(-random.standard_normal(len(rows))))  # logit-normal(0, 1)
-    drop = random.random(len(rows)) < settings.condition_dropout
+    times = process.draw_times(len(rows), random)
+    alone = np.array([settings.signal_dropout.get(name, 0.0) for name in signals])
+    drop = random.random((len(rows), len(signals))) < alone
+    drop |= random.random((len(rows), 1)) < settings.condition_dropout
     condition_seed = int(random.integers(2**31))
     latents = cache.sample(rows, flips, random)
     noise = random.standard_normal(latents.shape, dtype=np.float32)
@@ -69,24 +77,24 @@ def draw_step(
         flips,
         torch.from_numpy(latents),
         torch.from_numpy(noise),
-        torch.from_numpy(times.astype(np.float32)),
+        torch.from_numpy(times),
         torch.from_numpy(drop),
         condition_seed,
     )
 
 
-def flow_loss(
+def batch_loss(
     network: ConditionedNetwork, draw: StepDraw, conditions: ConditionBatch, device: torch.device
 ) -> torch.Tensor:
-    """Mean squared error of the velocity, scalar."""
+    """Mean loss of a batch under the network's process, scalar."""
     latents = draw.latents.to(device, memory_format=torch.channels_last)
     noise = draw.noise.to(device, memory_format=torch.channels_last)
     times = draw.times.to(device)
-    mix = times[:, None, None, None]
-    noisy = (1 - mix) * latents + mix * noise
+    process = network.process
+    noisy = process.noisy(latents, noise, times)
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        velocity = network(noisy, times, conditions.to(device), draw.drop.to(device))
-    return torch.mean(torch.square(velocity.float() - (noise - latents)))
+        predicted = network(noisy, times, conditions.to(device), draw.drop.to(device))
+    return process.loss(predicted, process.target(latents, noise, times), times).mean()
 
 
 def train_generator(
@@ -146,9 +154,9 @@ def train_generator(
     }
 
     def step_loss(step: int) -> torch.Tensor:
-        draw = draw_step(cache, order, settings, seed=seed, step=step)
+        draw = draw_step(cache, order, network.process, spec.names, seed=seed, step=step)
         conditions = condition_source(draw.rows, draw.flips, draw.condition_seed)
-        return flow_loss(network, draw, conditions, device)
+        return batch_loss(network, draw, conditions, device)
 
     record = train_loop(
         network,
@@ -157,7 +165,7 @@ def train_generator(
         batch_size=settings.batch_size,
         peak_rate=settings.learning_rate,
         warmup_steps=settings.warmup_steps,
-        weight_decay=0.01,
+        weight_decay=settings.weight_decay,
         ema_decay=settings.ema,
         rows_of_step=lambda step: cache.rows[order.rows(step)],
         state=ResumableState(
@@ -199,7 +207,7 @@ def load_network(
     InputError
         The file is missing or was not written by `save_network`.
     """
-    from histosynth.settings import GeneratorSettings
+    from histosynth.generator_settings import GeneratorSettings
 
     if not Path(path).is_file():
         raise InputError(f"{path}: no such weights; train the condition first")

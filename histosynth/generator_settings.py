@@ -1,0 +1,103 @@
+"""The sections of a study about its generator: latent space, network, training, sampling."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from histosynth.presets import PRESETS, PresetName
+from histosynth.settings_base import DataPath, Fraction, Settings
+
+
+class AutoencoderSettings(Settings):
+    """The latent space, shared by all conditions of a study."""
+
+    kind: Literal["train", "pretrained"] = "train"
+    path: DataPath | None = Field(None, description="pretrained: a folder in diffusers' layout.")
+    channels: list[int] = [16, 32, 64]
+    layers_per_block: int = 1
+    latent_channels: int = Field(8, ge=1)
+    steps: int = Field(3000, ge=1)
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    warmup_steps: int = Field(50, ge=0)
+    crop: int | None = Field(
+        32, ge=8, description="Train on random crops of this side; default: the whole tile."
+    )
+    fourier_weight: float = Field(
+        1.0, ge=0, description="Weight of the L1 distance of Fourier magnitudes beside plain L1."
+    )
+    pooled_weight: float = Field(
+        0.5, ge=0, description="Weight of the L1 distances of the images halved 1, 2 and 3 times."
+    )
+    kl_weight: float = Field(1e-6, ge=0)
+    latent_noise: float = Field(
+        0.2, ge=0, description="Noise on latents before decoding, in standard deviations."
+    )
+    save_every_seconds: float = Field(60, gt=0)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _path(self) -> "AutoencoderSettings":
+        if (self.kind == "pretrained") != (self.path is not None):
+            raise ValueError("`path` goes with kind: pretrained, and only with it")
+        return self
+
+
+class GeneratorSettings(Settings):
+    """The latent diffusion model of one condition; `preset` fills what is not given."""
+
+    preset: PresetName = Field("tiny", description="Where the values not given come from.")
+
+    channels: list[int] = [32, 64, 128]
+    layers_per_block: int = Field(1, ge=1)
+    attention_levels: int = Field(1, ge=0, description="How many of the lowest levels attend.")
+    token_width: int = Field(64, ge=8, description="Width of the cross-attention tokens.")
+    plane_width: int = Field(16, ge=1, description="Channels that the planes become.")
+
+    target: Literal["flow", "velocity", "epsilon"] = Field(
+        "flow", description="What is predicted: rectified flow's, or a diffusion's v or noise."
+    )
+    times: Literal["logit_normal", "uniform"] = "logit_normal"
+    betas: tuple[float, float] = Field(
+        (0.00085, 0.012), description="velocity, epsilon: first and last of 1,000 noise variances."
+    )
+    beta_schedule: Literal["linear", "scaled_linear"] = "scaled_linear"
+    loss: Literal["l1", "l2"] = "l2"
+    min_snr_gamma: float | None = Field(
+        None, gt=0, description="Weigh times as min-SNR-gamma does (arXiv 2303.09556); usual: 5."
+    )
+
+    steps: int = Field(1500, ge=1)
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    warmup_steps: int = Field(50, ge=0)
+    decay: Literal["linear", "constant"] = Field(
+        "linear", description="The learning rate after warm-up: falling to zero, or constant."
+    )
+    weight_decay: float = Field(0.01, ge=0)
+    ema: Fraction = Field(0.999, description="Largest decay; it warms up with the steps.")
+    condition_dropout: Fraction = Field(
+        0.1, description="Share of samples trained without any condition, for guidance."
+    )
+    signal_dropout: dict[str, Fraction] = Field(
+        default_factory=dict, description="Signal -> share of samples trained without it alone."
+    )
+    save_every_seconds: float = Field(60, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {**PRESETS.get(given.get("preset", "tiny"), {}), **given}
+
+
+class SamplingSettings(Settings):
+    """Synthetic sets: image i has seed i, whatever the batch."""
+
+    n: int = Field(256, ge=2, description="Images a condition and seed.")
+    solver: Literal["euler", "heun"] = "euler"
+    steps: int = Field(25, ge=1)
+    guidance_scale: float = Field(1.5, ge=0)
+    batch_size: int = Field(32, ge=1)
+    seed: int = 0
