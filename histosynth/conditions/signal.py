@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from histosynth.errors import InputError
 
 if TYPE_CHECKING:
-    from histosynth.conditions.targets import Targets
+    from histosynth.conditions.targets import Targets, TilePool
     from histosynth.config import Study
 
 Joins = Literal["planes", "token", "vector"]
@@ -42,8 +42,8 @@ class Signal(ABC):
 
     kind: ClassVar[str]
     joins: ClassVar[Joins]
-    needs: ClassVar[frozenset[str]] = frozenset()
-    provides: ClassVar[frozenset[str]] = frozenset()
+    needs: frozenset[str] = frozenset()  # of the class, or of an instance after its options
+    provides: frozenset[str] = frozenset()
     Options: ClassVar[type[SignalOptions]] = SignalOptions
 
     def __init__(self, options: Any, study: "Study") -> None:
@@ -62,8 +62,19 @@ class Signal(ABC):
         Returns
         -------
         planes: float32 (b, width, H, W) in [-1, 1]; token: int64 (b,) in 0..width-1;
-        vector: float32 (b, width)
+        vector: float32 (b, width) or (b, length, width)
         """
+
+    def null(self, pool: "TilePool") -> np.ndarray | None:
+        """What stands for a vector where it is withheld, float32 (width,) or (length, width).
+
+        None, the default, leaves it to the network to learn one.
+        """
+        return None
+
+    def fingerprint(self) -> str | None:
+        """What names the frozen network whose output `encode` gives; None without one."""
+        return None
 
     def shown_tiles(self, targets: "Targets") -> list[list[str]]:
         """For each target the ids of tiles whose pixels it shows; by default none."""

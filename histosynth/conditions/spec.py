@@ -13,7 +13,7 @@ from histosynth.errors import InputError
 from histosynth.settings import SignalSettings
 
 if TYPE_CHECKING:
-    from histosynth.conditions.targets import Targets
+    from histosynth.conditions.targets import Targets, TilePool
     from histosynth.config import Study
 
 
@@ -109,6 +109,16 @@ class ConditionSpec:
     def widths(self, joins: Joins) -> dict[str, int]:
         """Signal -> width of those that join as `joins`: planes, values, or vector components."""
         return {signal.kind: signal.width for signal in self.signals if signal.joins == joins}
+
+    def fingerprints(self) -> dict[str, str]:
+        """Signal -> what names the frozen network it encodes with, for those that use one."""
+        named = {signal.kind: signal.fingerprint() for signal in self.signals}
+        return {kind: name for kind, name in named.items() if name is not None}
+
+    def nulls(self, pool: "TilePool") -> dict[str, np.ndarray]:
+        """Signal -> what stands for it where it is withheld, for those that name it."""
+        named = {signal.kind: signal.null(pool) for signal in self.signals}
+        return {kind: null for kind, null in named.items() if null is not None}
 
     def encode(self, targets: "Targets") -> dict[str, np.ndarray]:
         """What each signal tells the network of b targets, by its kind, as `Signal.encode`."""

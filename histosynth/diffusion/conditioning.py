@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def signals_spec(spec: "ConditionSpec") -> SignalsSpec:
     """What a condition feeds the network."""
-    return SignalsSpec(spec.widths("planes"), spec.widths("token"), spec.widths("vector"))
+    return SignalsSpec(
+        spec.widths("planes"), spec.widths("token"), spec.widths("vector"), spec.fingerprints()
+    )
 
 
 def condition_batch(
@@ -28,7 +30,10 @@ def condition_batch(
         for name in spec.widths("planes"):
             planes = zip(values[name], flips, strict=True)
             values[name] = np.stack([flip(p, int(f), axes=(1, 2)) for p, f in planes])
-    return ConditionBatch({name: torch.from_numpy(value) for name, value in values.items()})
+    return ConditionBatch(
+        {name: torch.from_numpy(value) for name, value in values.items()},
+        {name: torch.from_numpy(null) for name, null in spec.nulls(targets.pool).items()},
+    )
 
 
 def training_source(

@@ -36,11 +36,15 @@ class SignalsSpec:
         Token signal -> number of its values.
     vectors
         Vector signal -> width of its vectors, e.g. an encoder's features.
+    fingerprints
+        Signal -> what names the frozen network that its vectors are made with, where one is:
+        another network's vectors mean something else.
     """
 
     planes: dict[str, int] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
     vectors: dict[str, int] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -60,19 +64,24 @@ class ConditionBatch:
     values
         Of a plane signal float32 (b, P, H, W) in [-1, 1] at the tile's resolution; of a token
         signal int64 (b,); of a vector signal float32 (b, width) or (b, length, width).
+    nulls
+        Of a vector signal that names one, what stands for it where it is withheld, float32
+        (width,) or (length, width); a network that learns its own null does not look.
     """
 
     values: dict[str, torch.Tensor] = field(default_factory=dict)
+    nulls: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> "ConditionBatch":
         return ConditionBatch(
-            {name: value.to(device, non_blocking=True) for name, value in self.values.items()}
+            {name: value.to(device, non_blocking=True) for name, value in self.values.items()},
+            {name: null.to(device, non_blocking=True) for name, null in self.nulls.items()},
         )
 
     def repeat(self, times: int) -> "ConditionBatch":
         """The batch `times` over, for guidance in one pass."""
         return ConditionBatch(
-            {name: torch.cat([value] * times) for name, value in self.values.items()}
+            {name: torch.cat([value] * times) for name, value in self.values.items()}, self.nulls
         )
 
     def __getitem__(self, signal: str) -> torch.Tensor:
