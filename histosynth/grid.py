@@ -30,7 +30,7 @@ STAGE_VERSIONS = {
     "autoencoder": 1,
     "latents": 1,
     "condition": 1,
-    "condition_table": 1,
+    "condition_table": 2,
     "train": 2,
     "sample": 2,
     "external": 3,
@@ -199,6 +199,11 @@ class Grid:
         named = [c for name in names if (c := self.study.conditions.get(name))]
         signals = [signal for c in named for signal in c.signals or []]
         return next((s.options for s in signals if s.kind == "crop"), None)
+
+    @property
+    def asks_for_maps(self) -> bool:
+        """Whether any generator reads a map."""
+        return any("maps" in ConditionSpec.of(self.study, name).needs for name in self.trained)
 
     @property
     def cluster_folder(self) -> str | None:

@@ -4,6 +4,7 @@
 rule condition_table:
     input:
         test="<results>/tilesets/real/test",
+        train="<results>/tilesets/real/train",
         clusters=f"{RESULTS}/{GRID.cluster_folder}" if GRID.cluster_folder else [],
     output:
         table="<results>/condition_table.parquet",
@@ -16,13 +17,13 @@ rule condition_table:
         runtime=60,
     params:
         config=CONFIG,
-        settings=GRID.settings("condition_table"),
+        settings=GRID.settings("condition_table", maps=GRID.asks_for_maps),
         clusters=clusters_option,
     message:
         "Drawing the held-out conditions that every variant samples from"
     shell:
         "python scripts/condition_table.py --config {params.config} --test {input.test}"
-        " {params.clusters} --output {output.table} 2>&1 | tee {log}"
+        " --train {input.train} {params.clusters} --output {output.table} 2>&1 | tee {log}"
 
 
 rule sample:

@@ -5,7 +5,7 @@ crops and the same noise. So conditions are compared image by image.
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from histosynth.conditions.crop import CropOptions, crop_index, window_sizes
 from histosynth.conditions.targets import Targets, TilePool, cluster_ids
+from histosynth.conditions.unseen import left_out_words
 from histosynth.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def condition_table(
     *,
     clusters: "pd.DataFrame | None" = None,
     prompts: Collection[tuple[str, int]] | None = None,
+    unseen: Mapping[str, np.ndarray] | None = None,
 ) -> "pd.DataFrame":
     """Draw `settings.n` conditions from the test tiles, without repeats while they last.
 
@@ -39,6 +41,7 @@ def condition_table(
     clusters : rows (tile_id, cluster) that cover the test tiles, where the study clusters
     prompts : the pairs of label and cluster that were trained on, where not all were: no tile of
         another is asked for
+    unseen : of `conditions.unseen.unseen_classes`; no tile with such a class is asked for
 
     Returns
     -------
@@ -49,7 +52,8 @@ def condition_table(
     Raises
     ------
     InputError
-        The test set is empty, or a tile has no cluster, or none has a pair that was trained on.
+        The test set is empty, or a tile has no cluster, or none has a pair and a map that were
+        trained on.
     """
     import pandas as pd
 
@@ -70,6 +74,12 @@ def condition_table(
             f"{test.folder}: no test tile has a label and cluster that clusters.balance kept for "
             "training; lower clusters.balance.step or clusters.k, so that more are kept"
         )
+    if unseen:
+        may = np.setdiff1d(may, np.concatenate(list(unseen.values())))
+        if len(may) == 0:
+            raise InputError(
+                f"{test.folder}: no tile that satisfies a condition: {left_out_words(unseen)}"
+            )
     rounds = -(-settings.n // len(may))
     random = np.random.default_rng([settings.seed, 0])
     rows = np.concatenate([random.permutation(may) for _ in range(rounds)])[: settings.n]
@@ -95,10 +105,13 @@ def _crop_donors(test: "TileSet", rows: np.ndarray, *, seed: int) -> list[str]:
     assert pool.maps is not None
     options = CropOptions(source="other_slide")
     index = crop_index(pool, window_sizes(min(test.size), options.size), options.purity)
+    present_in = {  # rows repeat in a large table
+        row: np.flatnonzero(np.bincount(pool.maps[row].ravel())) for row in np.unique(rows).tolist()
+    }
     donors = []
-    for i, row in enumerate(rows):
+    for i, row in enumerate(rows.tolist()):
         random = np.random.default_rng([seed, i, 1])
-        present = np.unique(pool.maps[int(row)])
+        present = present_in[row]
         found = {}
         for c, name in enumerate(test.classes):
             donor = index.draw(c, int(pool.slides[row]), random) if c in present else -1
