@@ -20,11 +20,13 @@ DIFFUSION_STEPS = 1000
 
 
 class Process:
-    """The process that a generator's settings name; holds no state."""
+    """The process that a generator's settings name."""
 
     def __init__(self, settings: "GeneratorSettings") -> None:
         self.settings = settings
-        self.signal = torch.from_numpy(np.sqrt(np.cumprod(1 - noise_variances(settings))))
+        kept = np.cumprod(1 - noise_variances(settings))
+        # alpha and sigma of each step, (2, 1000); on a device once, since copying waits for it
+        self._shares = {torch.device("cpu"): torch.from_numpy(np.sqrt([kept, 1 - kept]))}
 
     def draw_times(self, n: int, random: np.random.Generator) -> np.ndarray:
         """Times of n samples, float32 (n,) in [0, 1]; a diffusion's are k / 999."""
@@ -33,7 +35,9 @@ class Process:
         else:
             times = random.random(n)
         if self.settings.target != "flow":
-            times = np.round(times * (DIFFUSION_STEPS - 1)) / (DIFFUSION_STEPS - 1)
+            # floor, so that uniform times give every step the same chance, the ends included
+            steps = np.minimum(np.floor(times * DIFFUSION_STEPS), DIFFUSION_STEPS - 1)
+            times = steps / (DIFFUSION_STEPS - 1)
         return times.astype(np.float32)
 
     def mix(self, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -42,8 +46,9 @@ class Process:
             signal, noise = 1 - times, times
         else:
             steps = (times * (DIFFUSION_STEPS - 1)).round().long()
-            signal = self.signal.to(times.device)[steps].to(times.dtype)
-            noise = (1 - signal**2).sqrt()
+            if times.device not in self._shares:
+                self._shares[times.device] = self._shares[torch.device("cpu")].to(times.device)
+            signal, noise = self._shares[times.device][:, steps].to(times.dtype)
         return signal[:, None, None, None], noise[:, None, None, None]
 
     def network_times(self, times: torch.Tensor) -> torch.Tensor:
