@@ -39,12 +39,16 @@ class SignalsSpec:
     fingerprints
         Signal -> what names the frozen network that its vectors are made with, where one is:
         another network's vectors mean something else.
+    added
+        Token and vector signals that the model from which training started did not have: they
+        shift its tokens, at first by nothing.
     """
 
     planes: dict[str, int] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
     vectors: dict[str, int] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
+    added: list[str] = field(default_factory=list)
 
     @property
     def names(self) -> list[str]:
@@ -128,7 +132,11 @@ class ConditionedNetwork(nn.Module):
         self.null_vectors = nn.ParameterDict(
             {name: nn.Parameter(torch.zeros(width)) for name in spec.vectors}
         )
-        if not (spec.tokens or spec.vectors):
+        for name in spec.added:
+            layer = self.token_tables[name] if name in spec.tokens else self.vector_layers[name]
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
+        if not {*spec.tokens, *spec.vectors}.difference(spec.added):
             self.null_token = nn.Parameter(torch.zeros(1, 1, width))
         self.unet = _unet(settings, latent_channels, plane_width, latent_size)
 
@@ -182,16 +190,22 @@ class ConditionedNetwork(nn.Module):
     def _tokens(
         self, conditions: ConditionBatch, dropped: dict[str, torch.Tensor], n: int
     ) -> torch.Tensor:
-        sequence = []
+        sequences = {}
         for name, size in self.spec.tokens.items():
             ids = torch.where(dropped[name], size, conditions[name])
-            sequence.append(self.token_tables[name](ids)[:, None])
+            sequences[name] = self.token_tables[name](ids)[:, None]
         for name in self.spec.vectors:
             vectors = self.vector_layers[name](conditions[name])
             vectors = vectors[:, None] if vectors.ndim == 2 else vectors
             null = self.null_vectors[name]
-            sequence.append(torch.where(dropped[name][:, None, None], null, vectors))
-        return torch.cat(sequence, 1) if sequence else self.null_token.expand(n, -1, -1)
+            sequences[name] = torch.where(dropped[name][:, None, None], null, vectors)
+        own = [tokens for name, tokens in sequences.items() if name not in self.spec.added]
+        sequence = torch.cat(own, 1) if own else self.null_token.expand(n, -1, -1)
+        for name in self.spec.added:
+            # Each token under each shift. Zeros only repeat the tokens, all as often, which
+            # changes neither attention over them nor their mean.
+            sequence = (sequence[:, None] + sequences[name][:, :, None]).flatten(1, 2)
+        return sequence
 
 
 def _plane_stem(channels: int, width: int, halvings: int) -> nn.Sequential:
