@@ -86,6 +86,21 @@ def test_large_full_rank_covariances_agree_with_torch_fidelity():
     assert frechet_distance(a, b) == pytest.approx(theirs, rel=1e-9)
 
 
+@pytest.mark.parametrize("copies", [1, 40])
+def test_many_rows_of_wide_features_agree_with_singular_values_copied_tiles_or_not(copies):
+    """Fewer rows than columns, and so many rows that squares of singular values are taken."""
+    rng = np.random.default_rng(0)
+    d = 1300
+    scales = (1 + np.arange(d)) ** -0.5
+    real = rng.normal(size=(1200, d)) * scales
+    synthetic = np.repeat(rng.normal(size=(1120 // copies, d)), copies, axis=0) * scales
+    factors = [(x - x.mean(0)) / np.sqrt(len(x) - 1) for x in (real, synthetic)]
+    singular = np.linalg.svd(factors[0] @ factors[1].T, compute_uv=False)
+    expected = np.sum((real.mean(0) - synthetic.mean(0)) ** 2) - 2 * singular.sum()
+    expected += sum(np.square(factor).sum() for factor in factors)
+    assert frechet_distance(real, synthetic) == pytest.approx(expected, rel=1e-9)
+
+
 @pytest.mark.parametrize(("n", "d"), [(200, 16), (10, 30)])
 def test_identical_sets_are_at_distance_zero(n, d):
     a = features(n, d)

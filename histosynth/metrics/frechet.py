@@ -29,7 +29,7 @@ from histosynth.metrics.inputs import as_tensor, check_widths
 if TYPE_CHECKING:
     from torch import Tensor
 
-_ROWS_AT_ONCE = 4096
+_ROWS_AT_ONCE = 1024
 _COLUMNS_AT_ONCE = 256
 
 
@@ -140,12 +140,17 @@ def _nuclear_norm(cross: Tensor) -> float:
     """Sum of the singular values of the cross product, equation (2)."""
     import torch
 
-    rows, columns = cross.shape
-    if rows == 0 or columns == 0:  # a set without any variance
+    if 0 in cross.shape:  # a set without any variance
         return 0.0
-    if rows == columns > 1024:
-        # A third of the time at 2048. Squaring blurs singular values below 1e-8 of the largest,
-        # which moves the sum by less than 1e-9 of itself for a spectrum that falls off.
-        squares = torch.linalg.eigvalsh(cross @ cross.T)
-        return float(squares.clamp(min=0).sqrt().sum())
-    return float(torch.linalg.svdvals(cross).sum())
+    if min(cross.shape) <= 1024:
+        return float(torch.linalg.svdvals(cross).sum())
+    # A third of the time of singular values at 2048, but squaring loses those below the rounding
+    # of the largest: where these could show, as with many copied tiles, they are computed.
+    small = cross if cross.shape[0] <= cross.shape[1] else cross.T
+    squares = torch.linalg.eigvalsh(small @ small.T).clamp(min=0)
+    total = float(squares.sqrt().sum())
+    rounding = float(squares[-1]) * torch.finfo(squares.dtype).eps
+    lost = int((squares < 100 * rounding).sum())
+    if lost * rounding**0.5 > 1e-8 * total:
+        return float(torch.linalg.svdvals(cross).sum())
+    return total

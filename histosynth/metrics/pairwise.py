@@ -25,7 +25,7 @@ from torch.nn.functional import linear
 TIE = 1e-12
 # Looked at beyond the k nearest, so that float32's order of near ties does not matter.
 _SPARE = 4
-_ROWS_AT_ONCE = 2048
+_ROWS_AT_ONCE = 256  # in float64: what fits the cache
 _PAIRS_AT_ONCE = 256  # single rows from anywhere: what fits the cache
 # A float64 product of a whole block takes as long as this share of its pairs one by one.
 _WORTH_A_BLOCK = 0.01
