@@ -48,11 +48,37 @@ class GeneratorSettings(Settings):
 
     preset: PresetName = Field("tiny", description="Where the values not given come from.")
 
+    architecture: Literal["conditioned", "plain"] = Field(
+        "conditioned",
+        description="conditioned: a UNet with cross-attention to tokens. plain: one for planes "
+        "alone, with self-attention in its middle block only.",
+    )
     channels: list[int] = [32, 64, 128]
     layers_per_block: int = Field(1, ge=1)
-    attention_levels: int = Field(1, ge=0, description="How many of the lowest levels attend.")
+    attention_levels: int = Field(
+        1, ge=0, description="conditioned: how many of the lowest levels attend."
+    )
+    head_width: int = Field(32, ge=1, description="Channels of one attention head.")
     token_width: int = Field(64, ge=8, description="Width of the cross-attention tokens.")
     plane_width: int = Field(16, ge=1, description="Channels that the planes become.")
+    plane_encoder: Literal["convolutions", "bilinear"] = Field(
+        "convolutions",
+        description="How planes shrink to the latent's side: strided convolutions, or bilinear "
+        "halvings and one 1x1 convolution without a bias.",
+    )
+    planes_join: Literal["concat", "controlnet"] = Field(
+        "concat",
+        description="Planes as channels beside the noisy latent, or through a copy of the UNet's "
+        "encoder joined by zeros (arXiv 2302.05543; conditioned only).",
+    )
+    latents: Literal["whitened", "unscaled", "model"] = Field(
+        "whitened",
+        description="Scale of the latents: unit variance a channel, as the autoencoder gives "
+        "them, or by the scaling_factor (and shift_factor) that it names.",
+    )
+    flips: Literal["none", "horizontal", "all"] = Field(
+        "all", description="Flips that tiles are trained in; all: both axes."
+    )
 
     target: Literal["flow", "velocity", "epsilon"] = Field(
         "flow", description="What is predicted: rectified flow's, or a diffusion's v or noise."
@@ -90,6 +116,22 @@ class GeneratorSettings(Settings):
         if not isinstance(given, dict):
             return given
         return {**PRESETS.get(given.get("preset", "tiny"), {}), **given}
+
+    @model_validator(mode="after")
+    def _planes_join(self) -> "GeneratorSettings":
+        if self.planes_join == "controlnet" and self.architecture != "conditioned":
+            raise ValueError(
+                f"planes_join: controlnet needs architecture: conditioned, not {self.architecture}"
+            )
+        return self
+
+
+Solver = Literal["euler", "heun", "dpmpp", "unipc", "ddim"]
+SOLVERS: dict[str, tuple[Solver, ...]] = {
+    "flow": ("euler", "heun", "dpmpp", "unipc"),
+    "velocity": ("ddim", "dpmpp", "unipc"),
+    "epsilon": ("ddim", "dpmpp", "unipc"),
+}
 
 
 class SamplingSettings(Settings):
