@@ -65,7 +65,7 @@ def crops(tmp_path_factory):
     for kind in ("obeys", "ignores"):
         with TileSetWriter(folder / kind, classes=CLASSES) as writer:
             for i, row in enumerate(targets.rows):
-                donors = targets.donors[i]
+                donors = targets.donors["other_slide"].rows[i]
                 if kind == "ignores":
                     donors = rng.integers(0, N, 3)
                 tint = np.stack([tints[max(d, 0), c] for c, d in enumerate(donors)])

@@ -16,13 +16,13 @@ from histosynth.conditions import (
     register_signal,
     why_not,
 )
-from histosynth.conditions.crop import CropIndex, draw_window
 from histosynth.conditions.table import (
     condition_table,
     noise_seeds,
     read_condition_table,
     table_targets,
 )
+from histosynth.conditions.windows import CropIndex, draw_window
 from histosynth.config import Study
 from histosynth.errors import InputError
 from histosynth.generator_settings import SamplingSettings
@@ -106,9 +106,22 @@ def targets(pool: TilePool, rows: list[int], *, seed: int = 0) -> Targets:
         ("label", ("label",), "needs labels", "`label` is not configured; add it"),
         ("map", ("classes",), "needs maps", "list the tissue classes"),
         ({"kind": "crop", "source": "other_slide"}, ("classes",), "needs maps", "list the tissue"),
-        ("crop", (), "source: is missing", "other_slide or same_image"),
-        ({"kind": "crop", "source": "moon"}, (), "'moon'", "'other_slide' or 'same_image'"),
-        ({"kind": "crop", "source": "same_image", "sise": 1}, (), "sise", "source, size"),
+        ("crop", (), "source: is missing", "other_slide, same_slide, same_image, shuffled_class"),
+        ({"kind": "crop", "source": "moon"}, (), "'moon'", "'same_image' or 'shuffled_class'"),
+        (
+            {"kind": "crop", "source": "same_image", "sise": 1},
+            (),
+            "sise",
+            "source, training_source",
+        ),
+        ({"kind": "crop", "source": "same_image", "placement": "left"}, (), "'left'", "'centred'"),
+        (
+            {"kind": "crop", "source": "same_image", "rule": "htd", "size": 0.3},
+            (),
+            "rule htd",
+            "out",
+        ),
+        ({"kind": "crop", "source": "same_slide"}, ("classes",), "needs maps", "list the tissue"),
         ({"kind": "map", "size": 1}, (), "no such option", "its options: none"),
         (
             {"kind": "crop", "source": "same_image", "size": [0.9, 0.2]},
@@ -310,8 +323,8 @@ def test_windows_are_those_that_counting_pixel_by_pixel_finds() -> None:
         if mask[y : y + side, x : x + side].sum() >= purity * side * side
     }
     assert 2 <= len(places) < 30
-    drawn = {draw_window(mask, [side], purity=purity, random=random)[:2] for _ in range(500)}
-    assert drawn == places
+    drawn = [draw_window(mask, [side], purity=purity, random=random) for _ in range(500)]
+    assert {(window.y, window.x) for window in drawn} == places
     index = CropIndex(
         TilePool(["a", "b"], np.arange(2), maps=[mask.astype(np.uint8), mask * 0 + 2], classes=3),
         [side],

@@ -2,44 +2,92 @@
 
 After HeteroTissue-Diffuse (Alfasly et al., arXiv 2509.17847). The authors' training code hands the
 model a window of the target image itself, in place, which leaks a fifth to a third of its pixels;
-their demo pastes crops of other images on the centroid of each class region. Both are here:
+their demo pastes crops of other images on the centroid of each class region. `source` says whose
+tissue is shown:
 
-- source: other_slide - a window of another slide's tile, centred on the class region's centroid
-  (moved inward where it would leave the frame); nothing of the target is shown;
-- source: same_image - a window of the target itself, in place. Scores of such a condition hold the
-  leak and are not comparable with the others.
+- other_slide: a tile of another slide; nothing of the target is shown;
+- same_slide: another tile of the target's slide, none that overlaps it; its stain is the target's,
+  its pixels are not;
+- same_image: the target itself. Scores of such a condition hold the leak and are not comparable
+  with the others;
+- shuffled_class: a tile of another slide, of which another class is shown than the one that the
+  crop stands for. A probe: does the generator believe the map or the crop?
 
-A class that is absent from the target, or of which no window exists, gives zeros. Unlike the
-authors' code, which then shows the whole class region.
+`training_source` is the source while training, if it is another than in sampling. What other slides
+look like says nothing of the target, so a generator that is trained with them learns to ignore its
+crops; one trained with same_slide has a reason to follow them.
+
+`placement` is where a crop is pasted: `in_place` where the donor had it, or `centred` on the
+centroid of the target's class region, moved inward where it would leave the frame. By default, the
+target's own crops are in place and others centred.
+
+`rule` is how a crop is cut: `uniform` draws a pure square of the sizes given, `htd` follows the
+authors' code (see `windows.htd_window`).
+
+A class that is absent from the target, or of which no donor exists, gives zeros.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from histosynth.conditions.signal import Signal, SignalOptions, register_signal
+from histosynth.conditions.windows import (
+    HTD_SIDES,
+    HTD_TILE,
+    Window,
+    crop_index,
+    draw_window,
+    htd_window,
+    window_sizes,
+)
 
 if TYPE_CHECKING:
     from histosynth.conditions.targets import Targets, TilePool
 
-LARGEST_SIZES = 5  # window sides tried between the smallest and the largest
+Source = Literal["other_slide", "same_slide", "same_image", "shuffled_class"]
+SIZE = (0.25, 0.5)
 PURITY = 0.9  # smallest share of the class in a window
-CHUNK = 128  # maps whose integral images are in memory at once
+MIN_SHARE = 0.02
 
 
 class CropOptions(SignalOptions):
-    source: Literal["other_slide", "same_image"] = Field(
-        description="whose tissue is shown: other_slide or same_image"
+    source: Source = Field(description=f"whose tissue is shown: {', '.join(get_args(Source))}")
+    training_source: Source | None = Field(
+        None, description="the source while training; by default the same"
     )
-    size: tuple[float, float] = Field(
-        (0.25, 0.5), description="smallest and largest side as shares of the tile's, in (0, 1]"
+    placement: Literal["in_place", "centred"] | None = Field(
+        None, description="where it is pasted; by default same_image in place, others centred"
+    )
+    rule: Literal["uniform", "htd"] = Field(
+        "uniform", description="how it is cut: uniform, or htd as that paper's authors do"
+    )
+    size: tuple[float, float] | None = Field(
+        None,
+        description="smallest and largest side as shares of the tile's, in (0, 1], or one number",
     )
     min_share: float = Field(
-        0.02, ge=0, le=1, description="smallest share of a class in the target to get a crop"
+        MIN_SHARE, ge=0, le=1, description="smallest share of a class in the target to get a crop"
     )
     purity: float = Field(PURITY, gt=0, le=1, description="share of the class in a window")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, given: Any) -> Any:
+        filled = {key: value for key, value in given.items() if value is not None}
+        if filled.get("source") in get_args(Source):
+            filled.setdefault("training_source", filled["source"])
+        if filled.get("rule") == "htd":
+            return {"min_share": 0.0, "purity": 1.0} | filled
+        return {"size": SIZE} | filled
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _one_size(cls, size: Any) -> Any:
+        return (size, size) if isinstance(size, int | float) else size
 
     @field_validator("size")
     @classmethod
@@ -47,6 +95,35 @@ class CropOptions(SignalOptions):
         if not 0 < size[0] <= size[1] <= 1:
             raise ValueError("expected 0 < smallest <= largest <= 1")
         return size
+
+    @model_validator(mode="after")
+    def _htd_has_its_own(self) -> "CropOptions":
+        if self.rule == "htd" and (self.size is not None or self.purity != 1):
+            raise ValueError(
+                "rule htd has sizes of its own and cuts wholly inside a class; leave out size "
+                "and purity"
+            )
+        return self
+
+    def placed(self, source: Source) -> str:
+        """Where crops of this source are pasted: in_place or centred."""
+        return self.placement or ("in_place" if source == "same_image" else "centred")
+
+
+@dataclass(frozen=True)
+class Crop:
+    """What is shown for a class of a target: a window of a donor, and the corner it is pasted at.
+
+    Attributes
+    ----------
+    c : the class that it stands for
+    donor : row of the pool
+    """
+
+    c: int
+    donor: int
+    window: Window
+    corner: tuple[int, int]
 
 
 @register_signal
@@ -63,177 +140,105 @@ class CropSignal(Signal):
         return 3 * len(self.study.classes)
 
     def encode(self, targets: "Targets") -> np.ndarray:
-        maps = targets.maps()
+        maps, images = targets.maps(), targets.pool.images
+        assert images is not None, "the pool was read without images"
         planes = np.zeros((len(targets), self.width, *maps.shape[1:]), np.float32)
-        shown = self._shown_classes(maps)
-        sizes = window_sizes(min(maps.shape[1:]), self.options.size)
         for i in range(len(targets)):
-            random = targets.random(i)
-            for c in np.flatnonzero(shown[i]):
-                crop = self._crop(targets, i, int(c), sizes, random)
-                if crop is None:
-                    continue
-                pixels, corner = crop
-                y, x = corner or _centred(maps[i] == c, pixels.shape[:2])
-                window = planes[i, 3 * c : 3 * c + 3]
-                window[:, y : y + pixels.shape[0], x : x + pixels.shape[1]] = (
-                    pixels.transpose(2, 0, 1) / np.float32(127.5) - 1
-                )
+            for crop in self._crops(targets, i, maps[i]):
+                window = crop.window
+                pixels = images[crop.donor][window.slices] / np.float32(127.5) - 1
+                pixels = np.where(window.shown[..., None], pixels, np.float32(0))
+                shown = planes[i, 3 * crop.c : 3 * crop.c + 3]
+                shown[:, *window.at(*crop.corner)] = pixels.transpose(2, 0, 1)
         return planes
 
     def shown_tiles(self, targets: "Targets") -> list[list[str]]:
         ids = targets.pool.tile_ids
-        if self.options.source == "same_image":
+        source = self._source(targets)
+        if source == "same_image":
             return [[ids[row]] for row in targets.rows]
         assert targets.donors is not None, "crops drawn at random are known only when drawn"
-        donors = np.where(self._shown_classes(targets.maps()), targets.donors, -1)
+        donors = targets.donors[source].rows
+        donors = np.where([self._shown(map) for map in targets.maps()], donors, -1)
         return [[ids[donor] for donor in row if donor >= 0] for row in donors]
 
-    def _shown_classes(self, maps: np.ndarray) -> np.ndarray:
-        """Which classes are large enough in uint8 maps (b, H, W): bool (b, classes)."""
-        counts = np.stack([(maps == c).sum((1, 2)) for c in range(len(self.study.classes))], 1)
-        return counts >= max(1, self.options.min_share * maps[0].size)
+    def shown_share(self, targets: "Targets") -> np.ndarray:
+        shares = np.zeros(len(targets))
+        if self._source(targets) != "same_image":
+            return shares
+        for i, map in enumerate(targets.maps()):
+            seen = np.zeros(map.shape, bool)
+            for crop in self._crops(targets, i, map):
+                seen[crop.window.slices] |= crop.window.shown
+            shares[i] = seen.mean()
+        return shares
 
-    def _crop(
-        self,
-        targets: "Targets",
-        i: int,
-        c: int,
-        sizes: Sequence[int],
-        random: np.random.Generator,
-    ) -> tuple[np.ndarray, tuple[int, int] | None] | None:
-        """Pixels uint8 (s, s, 3) of class c, and their corner where it is given by the source."""
-        pool, target = targets.pool, int(targets.rows[i])
-        assert pool.images is not None and pool.maps is not None
-        same = self.options.source == "same_image"
-        if same:
-            donor = target
-        elif targets.donors is not None:
-            donor = int(targets.donors[i, c])
-        else:
-            index = crop_index(pool, sizes, self.options.purity)
-            donor = index.draw(c, int(pool.slides[target]), random)
-        if donor < 0:
-            return None
-        found = draw_window(
-            pool.maps[donor] == c,
-            sizes,
-            purity=self.options.purity,
-            random=random,
-            # the donor of a condition table has a window of the default sizes, maybe not of these
-            purest=not same,
-        )
-        if found is None:
-            return None
-        y, x, side = found
-        return pool.images[donor][y : y + side, x : x + side], (y, x) if same else None
+    def _source(self, targets: "Targets") -> Source:
+        """A condition table, which fixes donors, is for sampling; else donors are drawn."""
+        if targets.donors is not None:
+            return self.options.source
+        return self.options.training_source
 
+    def _shown(self, map: np.ndarray) -> np.ndarray:
+        """Which classes are large enough in a uint8 map (H, W): bool (classes,)."""
+        counts = np.bincount(map.ravel(), minlength=256)[: len(self.study.classes)]
+        return counts >= max(1, self.options.min_share * map.size)
 
-def window_sizes(tile: int, shares: tuple[float, float]) -> list[int]:
-    """Up to five window sides in pixels, evenly from the smallest to the largest share."""
-    lowest, highest = (max(2, min(tile, round(share * tile))) for share in shares)
-    return sorted({round(s) for s in np.linspace(lowest, highest, LARGEST_SIZES)})
+    def _crops(self, targets: "Targets", i: int, map: np.ndarray) -> Iterator[Crop]:
+        """The crops of target i, whose map is uint8 (H, W)."""
+        pool, target, source = targets.pool, int(targets.rows[i]), self._source(targets)
+        assert pool.maps is not None
+        sizes, random = self._sizes(min(map.shape)), targets.random(i)
+        for c in np.flatnonzero(self._shown(map)).tolist():
+            if targets.donors is not None and source != "same_image":
+                donor = int(targets.donors[source].rows[i, c])
+                shown = int(targets.donors[source].classes[i, c])
+            else:
+                donor, shown = draw_donor(
+                    pool, source, c, target, sizes, self.options.purity, random
+                )
+            if donor < 0:
+                continue
+            region = pool.maps[donor] == shown
+            if self.options.rule == "htd":
+                window = htd_window(region, random)
+            else:
+                window = draw_window(
+                    region,
+                    sizes,
+                    purity=self.options.purity,
+                    random=random,
+                    # a table's donor has a window of the default sizes, maybe not of these
+                    purest=source != "same_image",
+                )
+            if window is not None:
+                centred = self.options.placed(source) == "centred"
+                corner = window.centred_on(map == c) if centred else (window.y, window.x)
+                yield Crop(c, donor, window, corner)
 
-
-def integral_images(masks: np.ndarray) -> np.ndarray:
-    """Bool (..., H, W) -> int32 (..., H+1, W+1), the sum above and left of each corner."""
-    sums = np.zeros((*masks.shape[:-2], masks.shape[-2] + 1, masks.shape[-1] + 1), np.int32)
-    np.cumsum(masks, axis=-2, dtype=np.int32, out=sums[..., 1:, 1:])
-    np.cumsum(sums[..., 1:, 1:], axis=-1, out=sums[..., 1:, 1:])
-    return sums
-
-
-def window_counts(sums: np.ndarray, side: int) -> np.ndarray:
-    """Pixels of the mask in every window of `side`, by its corner: int32 (..., H-s+1, W-s+1)."""
-    return (
-        sums[..., side:, side:]
-        - sums[..., :-side, side:]
-        - sums[..., side:, :-side]
-        + sums[..., :-side, :-side]
-    )
+    def _sizes(self, tile: int) -> list[int]:
+        """Sides that a donor may have a window of, in pixels."""
+        if self.options.rule == "htd":
+            return [max(1, round(min(HTD_SIDES) * tile / HTD_TILE))]
+        assert self.options.size is not None
+        return window_sizes(tile, self.options.size)
 
 
-def draw_window(
-    mask: np.ndarray,
+def draw_donor(
+    pool: "TilePool",
+    source: Source,
+    c: int,
+    target: int,
     sizes: Sequence[int],
-    *,
     purity: float,
     random: np.random.Generator,
-    purest: bool = False,
-) -> tuple[int, int, int] | None:
-    """Draw (y, x, side) of a window with a share of at least `purity` in a mask, bool (H, W).
-
-    Sides are tried in random order, places within one side are equally likely. Where no window is
-    pure enough: None, or with `purest` the purest one of the smallest side.
-    """
-    sums = integral_images(mask)
-    for side in random.permutation(np.asarray(sizes)):
-        counts = window_counts(sums, side)
-        places = np.flatnonzero(counts >= purity * side * side)
-        if places.size:
-            y, x = divmod(int(places[random.integers(places.size)]), counts.shape[1])
-            return y, x, int(side)
-    if not purest or not mask.any():
-        return None
-    counts = window_counts(sums, sizes[0])
-    y, x = divmod(int(np.argmax(counts)), counts.shape[1])
-    return y, x, int(sizes[0])
-
-
-class CropIndex:
-    """Which tiles hold a window of a class, sorted by slide, to draw one of another slide at once.
-
-    Attributes
-    ----------
-    rows : for each class, rows of tiles with a pure window of any of the sizes
-    """
-
-    def __init__(self, pool: "TilePool", sizes: Sequence[int], purity: float) -> None:
-        assert pool.maps is not None
-        fits = np.zeros((len(pool), pool.classes), dtype=bool)
-        for start in range(0, len(pool), CHUNK):
-            stop = min(start + CHUNK, len(pool))
-            maps = np.stack([pool.maps[row] for row in range(start, stop)])
-            for c in range(pool.classes):
-                present = np.flatnonzero((maps == c).sum((1, 2)) >= purity * sizes[0] ** 2)
-                if not present.size:
-                    continue
-                sums = integral_images(maps[present] == c)
-                for side in sizes:
-                    counts = window_counts(sums, side).max((1, 2))
-                    fits[start + present, c] |= counts >= purity * side * side
-        self.rows: list[np.ndarray] = []
-        self._slides: list[np.ndarray] = []
-        for c in range(pool.classes):
-            rows = np.flatnonzero(fits[:, c])
-            rows = rows[np.argsort(pool.slides[rows], kind="stable")]
-            self.rows.append(rows)
-            self._slides.append(pool.slides[rows])
-
-    def draw(self, c: int, slide: int, random: np.random.Generator) -> int:
-        """A row of class c on any slide but `slide`, all equally likely; -1 where there is none."""
-        first, last = np.searchsorted(self._slides[c], [slide, slide + 1])
-        others = len(self.rows[c]) - (last - first)
-        if others == 0:
-            return -1
-        place = int(random.integers(others))
-        return int(self.rows[c][place if place < first else place + last - first])
-
-
-def crop_index(pool: "TilePool", sizes: Sequence[int], purity: float) -> CropIndex:
-    """The pool's index for these windows, built once."""
-    key = ("crop index", tuple(sizes), purity)
-    if key not in pool.memo:
-        pool.memo[key] = CropIndex(pool, sizes, purity)
-    return pool.memo[key]
-
-
-def _centred(mask: np.ndarray, shape: tuple[int, int]) -> tuple[int, int]:
-    """The corner that centres a window of `shape` on the mask's centroid, within the frame."""
-    ys, xs = np.nonzero(mask)
-    corner = (ys.mean() + 0.5 - shape[0] / 2, xs.mean() + 0.5 - shape[1] / 2)
-    y, x = (
-        int(np.clip(round(place), 0, size - side))
-        for place, size, side in zip(corner, mask.shape, shape, strict=True)
-    )
-    return y, x
+) -> tuple[int, int]:
+    """The row that gives a target its crop for class c, and the class shown of it; -1 for none."""
+    if source == "same_image":
+        return target, c
+    index, slide = crop_index(pool, sizes, purity), int(pool.slides[target])
+    if source == "shuffled_class":
+        return index.draw_other_class(c, slide, random)
+    if source == "same_slide":
+        return index.draw_beside(c, target, slide, random), c
+    return index.draw(c, slide, random), c

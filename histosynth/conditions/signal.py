@@ -65,6 +65,11 @@ class Signal(ABC):
         vector: float32 (b, width) or (b, length, width)
         """
 
+    @property
+    def paths(self) -> dict[str, str]:
+        """Option -> the pretrained model that it names: a folder, or a name of the hub."""
+        return {}
+
     def null(self, pool: "TilePool") -> np.ndarray | None:
         """What stands for a vector where it is withheld, float32 (width,) or (length, width).
 
@@ -79,6 +84,10 @@ class Signal(ABC):
     def shown_tiles(self, targets: "Targets") -> list[list[str]]:
         """For each target the ids of tiles whose pixels it shows; by default none."""
         return [[] for _ in range(len(targets))]
+
+    def shown_share(self, targets: "Targets") -> np.ndarray:
+        """For each target the share of its own pixels that it shows, float64 (b,); by default 0."""
+        return np.zeros(len(targets))
 
 
 _KINDS: dict[str, type[Signal]] = {}

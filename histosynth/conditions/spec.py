@@ -26,11 +26,15 @@ class ConditionSpec:
     name : the condition's name
     signals : in the study's order, which is the order of planes and tokens
     label_follows_map : labels are class fractions of the map, so that a map implies its label
+    init_from : the condition from whose weights training starts, if it does
+    added : signals other than planes that came after the first of those it starts from
     """
 
     name: str
     signals: tuple[Signal, ...]
     label_follows_map: bool
+    init_from: str | None = None
+    added: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, study: "Study", name: str) -> "ConditionSpec":
@@ -68,7 +72,8 @@ class ConditionSpec:
             _check_needs(signal, study, key)
             made.append(signal)
         follows = study.label is not None and study.label.source == "class_fraction"
-        return cls(name, tuple(made), follows)
+        bases = study.bases_of(name) if name in study.conditions else []
+        return cls(name, tuple(made), follows, next(iter(bases), None), _added(study, made, bases))
 
     @classmethod
     def load(cls, path: str | Path, study: "Study") -> "ConditionSpec":
@@ -91,7 +96,8 @@ class ConditionSpec:
             {"kind": signal.kind, **signal.options.model_dump(mode="json")}
             for signal in self.signals
         ]
-        return {"name": self.name, "signals": signals}
+        base = {} if self.init_from is None else {"init_from": self.init_from}
+        return {"name": self.name, "signals": signals, **base}
 
     @property
     def needs(self) -> set[str]:
@@ -131,6 +137,20 @@ class ConditionSpec:
             list(dict.fromkeys(tile for shown in by_signal for tile in shown[i]))
             for i in range(len(targets))
         ]
+
+    def shown_share(self, targets: "Targets") -> np.ndarray:
+        """For each target the share of its own pixels that a signal shows, float64 (b,)."""
+        return np.max([np.zeros(len(targets)), *(s.shown_share(targets) for s in self.signals)], 0)
+
+
+def _added(study: "Study", signals: Sequence[Signal], bases: Sequence[str]) -> tuple[str, ...]:
+    """Tokens and vectors among the signals that some condition among the bases had not yet."""
+    kinds = [{signal.kind for signal in study.conditions[base].signals or []} for base in bases]
+    return tuple(
+        signal.kind
+        for signal in signals
+        if signal.joins != "planes" and not all(signal.kind in had for had in kinds)
+    )
 
 
 def why_not(spec: ConditionSpec, wanted: str) -> str:

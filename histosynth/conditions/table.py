@@ -4,14 +4,13 @@ Image i of every condition comes from row i: the same test tile's map, label and
 crops and the same noise. So conditions are compared image by image.
 """
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from histosynth.conditions.crop import CropOptions, crop_index, window_sizes
+from histosynth.conditions.donors import COLUMN_OF, donor_columns, donors_of
 from histosynth.conditions.targets import Targets, TilePool, cluster_ids
 from histosynth.conditions.unseen import left_out_words
 from histosynth.errors import InputError
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from histosynth.generator_settings import SamplingSettings
     from histosynth.tilesets import TileSet
 
-COLUMNS = "index seed test_row source_tile_id label cluster crop_tile_ids".split()
+COLUMNS = [*"index seed test_row source_tile_id label cluster".split(), *COLUMN_OF.values()]
 NOISE_STRIDE = 2**32  # generator seeds lie this far apart in the seeds of the noise
 
 
@@ -46,8 +45,8 @@ def condition_table(
     Returns
     -------
     DataFrame with `COLUMNS`: index 0..n-1; seed = settings.seed + index; test_row; its tile id,
-    label (None where it has none) and cluster (-1 without clusters); and crop_tile_ids, a JSON
-    object from class name to a test tile of another slide that shows this class.
+    label (None where it has none) and cluster (-1 without clusters); and the donors of crops by
+    source, see `donors.donor_columns`: crop_tile_ids are of another slide.
 
     Raises
     ------
@@ -91,34 +90,10 @@ def condition_table(
             "source_tile_id": tile_ids[rows],
             "label": labels[rows],
             "cluster": of_tile[rows],
-            "crop_tile_ids": _crop_donors(test, rows, seed=settings.seed),
+            **donor_columns(test, rows, seed=settings.seed),
         }
     )
     return table[COLUMNS]
-
-
-def _crop_donors(test: "TileSet", rows: np.ndarray, *, seed: int) -> list[str]:
-    """For each row a JSON object {class name: tile id} of crops for the classes in its map."""
-    if not test.classes:
-        return ["{}"] * len(rows)
-    pool = TilePool.of(test, {"maps"})
-    assert pool.maps is not None
-    options = CropOptions(source="other_slide")
-    index = crop_index(pool, window_sizes(min(test.size), options.size), options.purity)
-    present_in = {  # rows repeat in a large table
-        row: np.flatnonzero(np.bincount(pool.maps[row].ravel())) for row in np.unique(rows).tolist()
-    }
-    donors = []
-    for i, row in enumerate(rows.tolist()):
-        random = np.random.default_rng([seed, i, 1])
-        present = present_in[row]
-        found = {}
-        for c, name in enumerate(test.classes):
-            donor = index.draw(c, int(pool.slides[row]), random) if c in present else -1
-            if donor >= 0:
-                found[name] = pool.tile_ids[donor]
-        donors.append(json.dumps(found))
-    return donors
 
 
 def read_condition_table(path: str | Path, test: "TileSet") -> "pd.DataFrame":
@@ -148,17 +123,12 @@ def read_condition_table(path: str | Path, test: "TileSet") -> "pd.DataFrame":
 
 def table_targets(table: "pd.DataFrame", pool: TilePool, class_names: tuple[str, ...]) -> Targets:
     """The rows of a condition table as targets in the test pool, crops fixed by the table."""
-    row_of = {tile_id: row for row, tile_id in enumerate(pool.tile_ids)}
-    donors = np.full((len(table), len(class_names)), -1, dtype=np.int64)
-    for i, text in enumerate(table["crop_tile_ids"]):
-        for name, tile_id in json.loads(text).items():
-            donors[i, class_names.index(name)] = row_of[tile_id]
     return Targets(
         pool,
         table["test_row"].to_numpy(np.int64),
         # the table's own seed, not the generator's: all conditions and generators get one crop
         seeds=[(int(seed), 2) for seed in table["seed"]],
-        donors=donors,
+        donors=dict(donors_of(table, pool, class_names)),
     )
 
 

@@ -1,6 +1,6 @@
 """Tiles as signals read them: a pool in memory, and the rows of it whose conditions are wanted."""
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +70,7 @@ class TilePool:
     slides : int64 (n,), equal for tiles of one slide
     tile_ids : n names
     classes : number of map classes
+    boxes : float64 (n, 4), left, top, right and bottom on the slide; None where none overlap
     memo : what signals derive once of the pool, by a key of their own
     """
 
@@ -80,6 +81,7 @@ class TilePool:
     labels: np.ndarray | None = None
     clusters: np.ndarray | None = None
     classes: int = 0
+    boxes: np.ndarray | None = None
     memo: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -109,6 +111,7 @@ class TilePool:
             tile_ids=tiles.table["tile_id"].astype(str).tolist(),
             slides=pd.factorize(tiles.table["slide_id"].astype(str))[0].astype(np.int64),
             classes=len(tiles.classes),
+            boxes=_boxes(tiles),
         )
         if "images" in needs:
             pool.images = tile_images(tiles)
@@ -137,7 +140,44 @@ class TilePool:
             labels=None if self.labels is None else self.labels[rows],
             clusters=None if self.clusters is None else self.clusters[rows],
             classes=self.classes,
+            boxes=None if self.boxes is None else self.boxes[rows],
         )
+
+
+def _boxes(tiles: "TileSet") -> np.ndarray | None:
+    """Where tiles lie on their slides, float64 (n, 4); None where no two can overlap.
+
+    Places are in pixels of a slide's finest level, whose size a tile set does not tell: it is
+    taken from the least distance of two tiles, so boxes are rather too large than too small.
+    """
+    tiling = tiles.provenance.get("tiling") or {}
+    size, stride = tiling.get("size"), tiling.get("stride")
+    if not (size and stride and stride < size and len(tiles)):
+        return None
+    boxes = np.zeros((len(tiles), 4))
+    boxes[:, :2] = boxes[:, 2:] = tiles.table[["x", "y"]].to_numpy(float)
+    for rows in tiles.table.groupby("slide_id").indices.values():
+        steps = [np.diff(np.unique(boxes[rows, axis])) for axis in (0, 1)]
+        step = min((axis.min() for axis in steps if len(axis)), default=0.0)
+        boxes[rows, 2:] += step * size / stride
+    return boxes
+
+
+@dataclass(frozen=True)
+class Donors:
+    """Tiles that give b targets their crops.
+
+    Attributes
+    ----------
+    rows : int64 (b, classes), the row of the pool whose tissue stands for class c; -1: none
+    classes : int64 (b, classes), the class that is shown of it, c itself but for a probe
+    """
+
+    rows: np.ndarray
+    classes: np.ndarray
+
+    def take(self, positions: np.ndarray) -> "Donors":
+        return Donors(self.rows[positions], self.classes[positions])
 
 
 @dataclass(frozen=True)
@@ -148,21 +188,21 @@ class Targets:
     ----------
     rows : int64 (b,), rows of `pool`
     seeds : b tuples of non-negative ints; sample i draws at random from seeds[i] alone
-    donors : int64 (b, classes), the row of `pool` that gives class c its crop (-1: none), where a
-        condition table has fixed it; None lets a signal draw
+    donors : by source of crops, where a condition table has fixed them; None (in training) lets a
+        signal draw
     """
 
     pool: TilePool
     rows: np.ndarray
     seeds: Sequence[tuple[int, ...]]
-    donors: np.ndarray | None = None
+    donors: Mapping[str, Donors] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def take(self, positions: np.ndarray) -> "Targets":
         """The targets at some positions."""
-        donors = None if self.donors is None else self.donors[positions]
+        donors = self.donors and {name: d.take(positions) for name, d in self.donors.items()}
         return Targets(self.pool, self.rows[positions], [self.seeds[i] for i in positions], donors)
 
     def maps(self) -> np.ndarray:

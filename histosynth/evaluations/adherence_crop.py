@@ -120,9 +120,9 @@ def crop_rows(
         raise InputError(f"{synthetic.folder} was not made from {table}; sample it again")
     pool = TilePool.of(real, {"images", "maps"})
     targets = table_targets(requests, pool, real.classes)
-    options = crop.options.model_dump(mode="json")
+    options = crop.options.model_dump(mode="json", exclude={"training_source"})
     if of_real:
-        options |= {"source": "same_image"}
+        options |= {"source": "same_image", "placement": "in_place"}
         crop = get_signal("crop", options, study)
     rows_of = targets.rows if of_real else np.arange(len(targets))
     pieces = _pieces(crop, targets, synthetic, rows_of, apart=of_real)
@@ -158,7 +158,7 @@ def _pieces(
     """Regions and crops by class; `rows` of `made` answer the targets, `apart` leaves the crop
     itself out of the region."""
     found: dict[int, list[tuple[int, np.ndarray, np.ndarray, int]]] = {}
-    same_image = apart or getattr(crop.options, "source", "") == "same_image"
+    source = crop.options.source
     for start in range(0, len(targets), _AT_ONCE):
         part = targets.take(np.arange(start, min(start + _AT_ONCE, len(targets))))
         planes, maps = crop.encode(part), part.maps()
@@ -170,11 +170,12 @@ def _pieces(
                 region = (maps[i] == c) & ~(window & apart)
                 if not window.any() or region.sum() < LEAST_PIXELS:
                     continue
-                donor = int(part.rows[i] if same_image else part.donors[i, c])  # type: ignore[index]
-                pixels = np.rint((shown[:, window].T + 1) * 127.5).astype(np.uint8)
-                side = np.count_nonzero(window.any(axis=1))
-                cut = stains(pixels.reshape(side, -1, 3))
-                styles = style(density, region), style(cut, np.ones(cut.shape[:2], bool))
+                assert part.donors is not None
+                own = source == "same_image"
+                donor = int(part.rows[i] if own else part.donors[source].rows[i, c])
+                box = np.ix_(window.any(axis=1), window.any(axis=0))
+                pixels = np.rint((shown.transpose(1, 2, 0)[box] + 1) * 127.5).astype(np.uint8)
+                styles = style(density, region), style(stains(pixels), window[box])
                 found.setdefault(c, []).append((row, *styles, donor))
     pieces = {}
     for c, items in sorted(found.items()):

@@ -1,10 +1,10 @@
 """Copy-through: does a generator hand back the pixels of the target that it was shown?
 
-With `crop` of source same_image, a window of the very target tile is given to the generator, in
-place. How like the target the image is inside and outside of those windows is told by the mean
-over images of the correlation of pixels, each channel centred within the area; and, as the
-condition's `~shuffled` rows, by that with another request's target in the same area. Where inside
-is high and outside is as shuffled, what looks like quality is copied.
+With `crop` of source same_image, windows of the very target tile are given to the generator, in
+place or moved. How like what was shown the image is there, and how like the target elsewhere, is
+told by the mean over images of the correlation of pixels, each channel centred within the area;
+and, as the condition's `~shuffled` rows, by that with another request's target in the same area.
+Where inside is high and outside is as shuffled, what looks like quality is copied.
 """
 
 from collections.abc import Iterator
@@ -108,15 +108,21 @@ def _scores(
     for start in range(0, len(targets), _AT_ONCE):
         part = np.arange(start, min(start + _AT_ONCE, len(targets)))
         # A plane is exactly 0 where nothing is given, which no 8-bit pixel becomes.
-        shown = (signal.encode(targets.take(part)) != 0).any(1)
-        for i, area in zip(part.tolist(), shown, strict=True):
-            made = synthetic.image(i)
+        planes = signal.encode(targets.take(part))
+        shares = signal.shown_share(targets.take(part))
+        for i, given, share in zip(part.tolist(), planes, shares, strict=True):
+            made, by_class = synthetic.image(i), given.reshape(-1, 3, *given.shape[1:])
+            area = (given != 0).any(axis=0)
+            pasted = np.zeros_like(made)
+            for crop in by_class:
+                there = (crop != 0).any(axis=0)
+                pasted[there] = np.rint((crop[:, there].T + 1) * 127.5)
             own, other = (targets.pool.images[int(targets.rows[row])] for row in (i, int(order[i])))
             yield np.array(
                 [
                     [
-                        area.mean(),
-                        area_correlation(made, own, area),
+                        share,
+                        area_correlation(made, pasted, area),
                         area_correlation(made, own, ~area),
                         area_correlation(made, other, area),
                         area_correlation(made, other, ~area),
