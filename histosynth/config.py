@@ -79,6 +79,8 @@ class Study(Settings):
         for name in RESERVED_CONDITIONS:
             if name in self.conditions:
                 raise ValueError(f"conditions.{name}: the name is kept for a reference row")
+        for name in self.conditions:
+            self.bases_of(name)
         class_names = [c.name for c in self.classes]
         if self.label and self.label.source == "class_fraction":
             if not self.label.classes or not set(self.label.classes) <= set(class_names):
@@ -96,6 +98,37 @@ class Study(Settings):
     @property
     def label_names(self) -> list[str]:
         return list(self.label.names) if self.label else []
+
+    def bases_of(self, condition: str) -> list[str]:
+        """The conditions from whose weights its training starts, the nearest first.
+
+        Raises
+        ------
+        ValueError
+            One that is unknown, external, or starts from this one again.
+        """
+        chain: list[str] = []
+        name = condition
+        while (base := self.conditions[name].init_from) is not None:
+            key = f"conditions.{name}.init_from"
+            trained = [n for n, c in self.conditions.items() if c.external is None and n != name]
+            if base in self.conditions and self.conditions[base].external is not None:
+                raise ValueError(f"{key}: {base!r} is a folder of images, which has no weights")
+            if base not in trained and base != name:
+                raise ValueError(
+                    f"{key}: unknown condition {base!r}; known: {', '.join(trained) or 'none'}"
+                )
+            if base in (condition, *chain):
+                around = " <- ".join([condition, *chain, base])
+                raise ValueError(f"{key}: goes in a circle ({around}); one must start from nothing")
+            chain.append(base)
+            name = base
+        return chain
+
+    def generator_of(self, condition: str) -> GeneratorSettings:
+        """How a condition is trained: as the study says, but for its own number of steps."""
+        own = self.conditions[condition].steps
+        return self.generator if own is None else self.generator.model_copy(update={"steps": own})
 
     def sampling_of(self, condition: str) -> SamplingSettings:
         """How a condition is sampled: as the study says, but for its own guidance."""

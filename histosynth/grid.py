@@ -244,6 +244,10 @@ class Grid:
         encoder = self.study.encoders[self.study.evaluation.encoders[0]]
         return self.settings("selftest", encoder=encoder.model_dump(mode="json"))
 
+    def train_settings(self, name: str) -> str:
+        generator = self.study.generator_of(name).model_dump(mode="json")
+        return self.settings("train", generator=generator)
+
     def sample_settings(self, name: str) -> str:
         return self.settings("sample", sampling=self.study.sampling_of(name).model_dump())
 

@@ -66,6 +66,14 @@ class Condition(Settings):
     guidance_scale: float | None = Field(
         None, ge=0, description="Instead of the study's: the best one differs between signals."
     )
+    init_from: str | None = Field(
+        None,
+        description="Another condition, of whose weights (same seed) training starts; signals that "
+        "it lacks contribute nothing at first.",
+    )
+    steps: int | None = Field(
+        None, ge=1, description="Training steps instead of generator.steps: init_from needs fewer."
+    )
 
     @model_validator(mode="after")
     def _one_of(self) -> "Condition":
@@ -73,6 +81,9 @@ class Condition(Settings):
             raise ValueError(
                 "give either `signals` (a list, may be empty) or `external` (a folder)"
             )
+        for key in ("init_from", "steps"):
+            if self.external is not None and getattr(self, key) is not None:
+                raise ValueError(f"`{key}` goes with `signals`: images of a folder are not trained")
         return self
 
 

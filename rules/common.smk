@@ -12,6 +12,16 @@ def clusters_of(wildcards):
     return f"{RESULTS}/{GRID.cluster_folder}" if GRID.needs_clusters(wildcards.condition) else []
 
 
+def base_of(wildcards):
+    """The model from which the condition's training starts, where it does from one."""
+    base = GRID.condition(wildcards.condition).init_from
+    return f"{RESULTS}/models/{base}/seed{wildcards.seed}" if base else []
+
+
+def base_option(wildcards, input):
+    return f"--base {input.base}" if input.base else ""
+
+
 def clusters_option(wildcards, input):
     return f"--clusters {input.clusters}" if input.clusters else ""
 

@@ -75,6 +75,7 @@ rule train:
         train="<results>/tilesets/real/train",
         latents="<results>/latents",
         clusters=clusters_of,
+        base=base_of,
     output:
         folder=directory("<results>/models/{condition}/seed{seed}"),
     log:
@@ -91,15 +92,16 @@ rule train:
         runtime=1440,
     params:
         config=CONFIG,
-        settings=GRID.settings("train"),
+        settings=lambda wildcards: GRID.train_settings(wildcards.condition),
         state=lambda wildcards: (
             f"{RESULTS}/models/{wildcards.condition}/.seed{wildcards.seed}.state"
         ),
         clusters=clusters_option,
+        base=base_option,
     message:
         "Training {wildcards.condition}, seed {wildcards.seed}"
     shell:
         "python scripts/train.py --config {params.config} --threads {threads}"
         " --condition {input.condition} --train {input.train} --latents {input.latents}"
-        " {params.clusters} --seed {wildcards.seed}"
+        " {params.clusters} {params.base} --seed {wildcards.seed}"
         " --state {params.state} --output {output.folder} 2>&1 | tee {log}"

@@ -18,6 +18,7 @@ def build_parser() -> argparse.ArgumentParser:
     made.add_argument("--train", type=Path, required=True, help="the real train tiles")
     made.add_argument("--latents", type=Path, required=True, help="their latents")
     made.add_argument("--clusters", type=Path, help="folder of scripts/cluster.py")
+    made.add_argument("--base", type=Path, help="the trained model that `init_from` names")
     made.add_argument("--seed", type=int, default=0, help="generator seed (default: 0)")
     made.add_argument("--state", type=Path, required=True, help="where a killed job goes on from")
     made.add_argument("--output", type=Path, required=True, help="folder to write")
@@ -42,6 +43,7 @@ def main(args: argparse.Namespace) -> None:
         study,
         latents=args.latents,
         clusters=args.clusters,
+        base=args.base,
         seed=args.seed,
         state=args.state,
         output=args.output,

@@ -12,7 +12,8 @@ from histosynth.diffusion.checks import check_classes_of, check_latents_of
 from histosynth.diffusion.conditioning import signals_spec, training_source
 from histosynth.diffusion.latents import LatentCache
 from histosynth.diffusion.train import save_network, train_generator
-from histosynth.files import atomic_folder, short_hash, write_json
+from histosynth.errors import InputError
+from histosynth.files import atomic_folder, read_json, sha256_file, short_hash, write_json
 from histosynth.tilesets import TileSet
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def train_condition(
     *,
     latents: Path,
     clusters: Path | None,
+    base: Path | None = None,
     seed: int,
     state: Path,
     output: Path,
@@ -45,6 +47,7 @@ def train_condition(
     latents : folder of the train tiles' latents
     clusters : folder of the cluster assignments, where the condition uses them or the study
         balances prompts
+    base : folder of the trained model that `init_from` names, from whose weights training starts
     state : folder beside the output; what is in it may be deleted once this returns
 
     Returns
@@ -54,9 +57,11 @@ def train_condition(
     Raises
     ------
     InputError
-        The latents are of other tiles, or the tiles lack what the condition needs.
+        The latents are of other tiles, the tiles lack what the condition needs, or the model
+        given to start from is not the one that the condition names.
     """
     check_classes_of(train, study)
+    start = _base_weights(spec, base)
     cache = LatentCache.open(latents)
     check_latents_of(cache, train)
     assignments = read_assignments(clusters)
@@ -71,22 +76,26 @@ def train_condition(
         "labels": study.label_names,
         "clusters": None if pool.clusters is None else pool.clusters.tolist(),
         "rows": cache.rows.tolist(),
+        "base": start and sha256_file(start),
     }
+    settings = study.generator_of(spec.name)
     network, record = train_generator(
         cache,
         training_source(spec, pool),
-        study.generator,
+        settings,
         seed=seed,
         spec=signals_spec(spec),
         tile_size=train.size[0],
         state_folder=state / short_hash(meaning),
         log=log,
         device=device,
+        base=start,
     )
     record |= {
         "condition": spec.resolved(),
         "seed": seed,
-        "settings": study.generator.model_dump(mode="json"),
+        "init_from": spec.init_from,
+        "settings": settings.model_dump(mode="json"),
         "tiles": len(cache),
         "gpu_seconds": record["seconds"] if device.type == "cuda" else 0.0,
         "autoencoder": cache.autoencoder,
@@ -97,3 +106,25 @@ def train_condition(
         save_network(folder / "weights.safetensors", network, cache)
         write_json(folder / "train.json", record)
     return record
+
+
+def _base_weights(spec: ConditionSpec, base: Path | None) -> Path | None:
+    """The weights to start from, once they are known to be those that the condition names."""
+    if spec.init_from is None and base is None:
+        return None
+    if base is None:
+        raise InputError(
+            f"conditions.{spec.name}.init_from is {spec.init_from}, but no model was given; pass "
+            "the folder of its trained model as --base"
+        )
+    weights, record = base / "weights.safetensors", base / "train.json"
+    for path in (weights, record):
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; train {spec.init_from} by scripts/train.py")
+    found = read_json(record)["condition"]["name"]
+    if found != spec.init_from:
+        raise InputError(
+            f"{base}: a model of condition {found}, but conditions.{spec.name}.init_from is "
+            f"{spec.init_from}; pass that one's as --base"
+        )
+    return weights

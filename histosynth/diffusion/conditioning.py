@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 def signals_spec(spec: "ConditionSpec") -> SignalsSpec:
     """What a condition feeds the network."""
     return SignalsSpec(
-        spec.widths("planes"), spec.widths("token"), spec.widths("vector"), spec.fingerprints()
+        spec.widths("planes"),
+        spec.widths("token"),
+        spec.widths("vector"),
+        spec.fingerprints(),
+        list(spec.added),
     )
 
 

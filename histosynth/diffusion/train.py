@@ -15,6 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from histosynth.diffusion.inherit import start_from
 from histosynth.diffusion.latents import FLIPS, LatentCache
 from histosynth.diffusion.loop import train_loop
 from histosynth.diffusion.network import (
@@ -26,7 +27,7 @@ from histosynth.diffusion.network import (
 from histosynth.diffusion.process import Process
 from histosynth.diffusion.state import EpochOrder, ResumableState, step_random
 from histosynth.errors import InputError
-from histosynth.files import atomic_file
+from histosynth.files import atomic_file, sha256_file
 
 if TYPE_CHECKING:
     from histosynth.generator_settings import GeneratorSettings
@@ -108,6 +109,7 @@ def train_generator(
     state_folder: Path,
     log: Callable[[str], None],
     device: str | torch.device | None = None,
+    base: Path | None = None,
 ) -> tuple[ConditionedNetwork, dict[str, Any]]:
     """Train a generator for `settings.steps` steps; resumes from `state_folder`.
 
@@ -122,6 +124,8 @@ def train_generator(
         What the source gives; must match the batches it returns.
     tile_size
         Side of the planes in pixels.
+    base
+        Weights of another condition, written by `save_network`, to start from.
 
     Returns
     -------
@@ -141,6 +145,8 @@ def train_generator(
     network = build_network(
         settings, spec, latent_shape=cache.latent_shape, tile_size=tile_size, seed=seed
     )
+    if base is not None:
+        start_from(network, load_network(base)[0], name=str(base))
     network = network.to(device)
     order = EpochOrder(len(cache), settings.batch_size, seed=seed)
     identity = settings.model_dump(mode="json", exclude={"save_every_seconds"})
@@ -151,6 +157,7 @@ def train_generator(
         "tiles": cache.tiles,
         "tile_size": tile_size,
         "trainer_version": TRAINER_VERSION,
+        "base": None if base is None else sha256_file(base),
     }
 
     def step_loss(step: int) -> torch.Tensor:
