@@ -64,11 +64,11 @@ def donor_columns(test: "TileSet", rows: np.ndarray, *, seed: int) -> dict[str, 
 
 def donors_of(
     table: "pd.DataFrame", pool: TilePool, class_names: tuple[str, ...]
-) -> dict[Source, Donors]:
+) -> dict[str, Donors]:
     """The donors that a condition table names, as rows of the test pool."""
     row_of = {tile_id: row for row, tile_id in enumerate(pool.tile_ids)}
     class_of = {name: c for c, name in enumerate(class_names)}
-    donors: dict[Source, Donors] = {}
+    donors: dict[str, Donors] = {}
     for source, column in COLUMN_OF.items():
         rows = np.full((len(table), len(class_names)), -1, dtype=np.int64)
         classes = np.tile(np.arange(len(class_names)), (len(table), 1))

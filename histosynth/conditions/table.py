@@ -128,7 +128,7 @@ def table_targets(table: "pd.DataFrame", pool: TilePool, class_names: tuple[str,
         table["test_row"].to_numpy(np.int64),
         # the table's own seed, not the generator's: all conditions and generators get one crop
         seeds=[(int(seed), 2) for seed in table["seed"]],
-        donors=dict(donors_of(table, pool, class_names)),
+        donors=donors_of(table, pool, class_names),
     )
 
 
