@@ -1,11 +1,13 @@
 """What can be known to fail before any job starts: unknown kinds, and files that are not there."""
 
+from contextlib import suppress
 from pathlib import Path
 
-from histosynth.conditions import check_conditions
+from histosynth.conditions import ConditionSpec, check_conditions
 from histosynth.config import Study
 from histosynth.encoders import known_encoders
 from histosynth.errors import InputError
+from histosynth.hub import is_hub_name
 from histosynth.settings import NetworkTraining
 
 
@@ -33,8 +35,26 @@ def check_study(study: Study) -> None:
     for key, path in _paths(study).items():
         if not Path(path).exists():
             problems.append(f"{key}: {path} does not exist (relative paths start at {Path.cwd()})")
+    for key, name in _models(study).items():
+        if not Path(name).exists() and not is_hub_name(name):
+            problems.append(
+                f"{key}: {name} is neither a folder (relative paths start at {Path.cwd()}) nor a "
+                "name of the hub, owner/name"
+            )
     if problems:
         raise InputError("\n".join(problems))
+
+
+def _models(study: Study) -> dict[str, str]:
+    """Key -> folder or name of the hub, for the pretrained models that a study names."""
+    models = {"autoencoder.path": study.autoencoder.path} if study.autoencoder.path else {}
+    for name, condition in study.conditions.items():
+        with suppress(InputError):  # reported by `check_conditions`
+            signals = ConditionSpec.of(study, name).signals if condition.signals else ()
+            for i, signal in enumerate(signals):
+                for option, path in signal.paths.items():
+                    models[f"conditions.{name}.signals[{i}].{option}"] = path
+    return models
 
 
 def _paths(study: Study) -> dict[str, str]:
@@ -45,7 +65,6 @@ def _paths(study: Study) -> dict[str, str]:
         "cohort.index": getattr(cohort, "index", None),
         "cohort.root": getattr(cohort, "root", None),
         "cohort.sheet": getattr(cohort, "sheet_path", None),
-        "autoencoder.path": study.autoencoder.path,
     }
     for name, encoder in study.encoders.items():
         paths[f"encoders.{name}.weights"] = encoder.weights
