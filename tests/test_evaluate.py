@@ -1,5 +1,6 @@
 """Folders of somebody else's images are scored by one command: what it says of planted cases."""
 
+import re
 import subprocess
 import sys
 
@@ -89,6 +90,25 @@ def test_blurred_images_are_clearly_farther(scored):
     assert "clearly farther from the real images" in line_of(scored, "blurred:")
 
 
+def test_jpeg_is_farther_than_real_images_and_noise_farthest_of_all(scored):
+    table = scored[2]
+    rows = table[(table["metric"] == "kernel_distance") & (table["subset"] == "all")]
+    rows = rows[(rows["group"] == "fidelity") & (rows["status"] == "ok")]
+    for _, of_encoder in rows.groupby("encoder"):
+        value = of_encoder.set_index("condition")["value"]
+        assert value["real"] < value["jpeg90"] < value["noise"] == value.max()
+    assert "that half through JPEG" in scored[1]
+
+
+def test_sets_are_compared_in_pairs_and_blur_loses(scored):
+    page = scored[1]
+    section = page[page.index('id="differences"') : page.index('id="plots"')]
+    assert "Which differences are real?" in section
+    summary = re.search(r"<strong>Fréchet distance, texture.*?</summary>", section, re.S)[0]
+    words = re.sub(r"<[^>]+>", "", summary)
+    assert re.search(r"[^.;]*other[^.;]* better than [^.;]*blurred", words), words
+
+
 def test_real_images_in_a_synthetic_set_are_counted_and_told_first(scored, tissue):
     told, page, rows = scored
     warning = f"{len(reference_half(tissue[1]))} images of leaked are real images themselves."
@@ -116,7 +136,8 @@ def test_every_set_is_scored_on_equally_many_images_of_one_protocol(scored):
     rows = scored[2]
     rows = rows[(rows.metric == "frechet_distance") & (rows.subset == "all")]
     rows = rows[rows.group == "fidelity"]
-    assert set(rows.condition) == {"other", "blurred", "leaked", "copying", "real"}
+    made = {"other", "blurred", "leaked", "copying"}
+    assert set(rows.condition) == made | {"real", "jpeg90", "noise"}
     assert rows.n_synthetic.nunique() == rows.n_real.nunique() == rows.protocol.nunique() == 1
 
 

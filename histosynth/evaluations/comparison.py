@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from histosynth.errors import InputError
-from histosynth.evaluations.rows import Status, json_number
+from histosynth.evaluations.rows import MetricRow, Status, json_number
 from histosynth.files import read_json, write_json
 from histosynth.metrics import Contributions, Interval, holm, paired_difference
 
@@ -76,6 +76,9 @@ class Score(NamedTuple):
     arm: str
 
 
+_Entry = tuple[int, Interval, str, bool]  # seed, score, protocol, whether higher is better
+
+
 @dataclass
 class Seeds:
     """One condition's score at every seed; those of the protocol that most of them follow."""
@@ -103,7 +106,36 @@ def compare(files: Iterable[str | Path], conditions: Sequence[str]) -> list[Comp
     InputError
         A file that is no metrics file.
     """
-    scores = _read(files)
+    return _compared(_read(files), conditions)
+
+
+def compare_rows(rows: Iterable[MetricRow], conditions: Sequence[str]) -> list[Comparison]:
+    """Compare sets that answer no common requests, such as folders from different generators.
+
+    They share the real images that they are scored against, and are paired by these alone: what
+    comes from the images of a set is taken to be independent of the other's, whatever their names.
+
+    Parameters
+    ----------
+    rows : of all sets
+    conditions : as for `compare`
+    """
+    found: dict[Score, dict[str, list[_Entry]]] = {}
+    for row in rows:
+        if row.status != "ok" or row.subset != "all" or row.group not in GROUPS:
+            continue
+        error = row.contributions
+        if error is not None:
+            named = {f"{row.condition}: {key}": part for key, part in error.requested.items()}
+            error = replace(error, requested=named)
+        interval = Interval(row.value, contributions=error)
+        score = Score(row.group, row.metric, row.encoder, row.arm)
+        entry = (row.seed, interval, row.protocol, row.higher_is_better)
+        found.setdefault(score, {}).setdefault(row.condition, []).append(entry)
+    return _compared(_one_protocol_each(found), conditions)
+
+
+def _compared(scores: dict[Score, dict[str, Seeds]], conditions: Sequence[str]) -> list[Comparison]:
     made: list[Comparison] = []
     for score, found in scores.items():
         family = [(a, b) for a, b in combinations(conditions, 2) if a in found and b in found]
@@ -142,7 +174,7 @@ def read_comparison(path: str | Path) -> list[Comparison]:
 
 def _read(files: Iterable[str | Path]) -> dict[Score, dict[str, Seeds]]:
     """Score -> condition -> its seeds, of every score over all tiles that has a value."""
-    found: dict[Score, dict[str, list[tuple[int, Interval, str, bool]]]] = {}
+    found: dict[Score, dict[str, list[_Entry]]] = {}
     for path in files:
         try:
             content = read_json(path)
@@ -165,13 +197,19 @@ def _read(files: Iterable[str | Path]) -> dict[Score, dict[str, Seeds]]:
                 f"{path}: not a metrics file ({type(error).__name__}: {error}); "
                 "delete it and score again"
             ) from error
+    return _one_protocol_each(found)
+
+
+def _one_protocol_each(
+    found: dict[Score, dict[str, list[_Entry]]],
+) -> dict[Score, dict[str, Seeds]]:
     return {
         score: {condition: _one_protocol(entries) for condition, entries in of.items()}
         for score, of in found.items()
     }
 
 
-def _one_protocol(entries: list[tuple[int, Interval, str, bool]]) -> Seeds:
+def _one_protocol(entries: list[_Entry]) -> Seeds:
     protocol = Counter(entry[2] for entry in entries).most_common(1)[0][0]
     kept = {seed: interval for seed, interval, of, _ in entries if of == protocol}
     return Seeds(kept, protocol, entries[0][3])

@@ -2,8 +2,9 @@
 
 The real images are dealt into two halves without a common patient. One half is the reference; the
 other is scored against it like a synthetic set, and is the row `real`: the floor, what real images
-of other patients get. All sets are scored on equally many images, so that the bias of the Fréchet
-distance, which depends on their number, is the same in every row.
+of other patients get. That half as JPEG, and noise in its colours, are scored too. All sets are
+scored on equally many images, so that the bias of the Fréchet distance, which depends on their
+number, is the same in every row.
 """
 
 import time
@@ -25,6 +26,7 @@ from histosynth.encoders.features import (
     load_features,
     save_features,
 )
+from histosynth.evaluations.comparison import Comparison, compare_rows
 from histosynth.evaluations.counts import patients
 from histosynth.evaluations.embedded import ENCODER_IDENTITY
 from histosynth.evaluations.fidelity import (
@@ -42,6 +44,7 @@ from histosynth.evaluations.halves import (
     link_halves,
 )
 from histosynth.evaluations.memorization import memorization_of_files
+from histosynth.evaluations.reference_sets import REFERENCE_SETS, write_reference_set
 from histosynth.evaluations.rows import ROW_COLUMNS, MetricRow, Scored
 from histosynth.external import (
     REAL,
@@ -74,6 +77,7 @@ class Scores:
     reference, floor : the halves of `real`
     features : (set, encoder) -> file
     n : images of each set that were scored
+    comparisons : of every pair of synthetic sets
     seconds : of embedding and scoring
     memorization : by set, what `memorization_of_files` tells beside its rows; empty without `train`
     """
@@ -88,6 +92,7 @@ class Scores:
     n: int
     seconds: float
     memorization: dict[str, Any]
+    comparisons: tuple[Comparison, ...]
 
 
 def evaluate_folders(
@@ -160,6 +165,7 @@ def score_folders(
     synthetic = {name: tiles for name, tiles in sets.items() if name not in (REAL, TRAIN)}
     n = min(len(floor.rows), *(len(tiles) for tiles in synthetic.values()))
     study = _study(synthetic, settings, n)
+    made_of_real = _reference_sets(floor, work, log)
     log(f"scoring {n} images of each set against {len(reference.rows)} real ones")
     labels = sorted(map(str, sets[REAL].table["label"].dropna().unique()))
     rows: list[MetricRow] = []
@@ -168,7 +174,7 @@ def score_folders(
     for encoder_name, encoder in encoders.items():
         identity = {key: encoder.fingerprint.get(key) for key in ENCODER_IDENTITY}
         arrays = {}
-        for name, tiles in sets.items():
+        for name, tiles in {**sets, **made_of_real}.items():
             path = embed(tiles, encoder, work, batch_size=settings[encoder_name].batch_size)
             features[name, encoder_name] = path
             arrays[name] = load_features(path)
@@ -176,6 +182,7 @@ def score_folders(
         kept = Reference(real_features[reference.rows], k=study.evaluation.neighbours)
         contestants = {name: (tiles, arrays[name]) for name, tiles in synthetic.items()}
         contestants[REAL] = (floor.tiles, real_features[floor.rows])
+        contestants |= {name: (tiles, arrays[name]) for name, tiles in made_of_real.items()}
         for name, (tiles, made) in contestants.items():
             scored = Scored(study.study, name, 0, name, "fidelity")
             compute = partial(
@@ -197,33 +204,45 @@ def score_folders(
         sides = [
             Side(real_features[half.rows], patients(half.tiles)) for half in (reference, floor)
         ]
-        rows += _beyond_floor_rows(rows, contestants, sides, encoder_name, n)
+        mine = [row for row in rows if row.encoder == encoder_name and row.condition in synthetic]
+        rows += _beyond_floor_rows(mine, contestants, sides, n)
     facts: dict[str, Any] = {}
     if TRAIN in sets:
         found, facts, more = _memorization(study, sets, features)
         rows, protocols = rows + found, protocols | more
     table = pd.DataFrame([vars(row) for row in rows], columns=ROW_COLUMNS)
+    compared = tuple(compare_rows(rows, list(synthetic)))
     seconds = time.monotonic() - started
     return Scores(
-        study, table, protocols, dict(sets), reference, floor, features, n, seconds, facts
+        study, table, protocols, dict(sets), reference, floor, features, n, seconds, facts, compared
     )
+
+
+def _reference_sets(floor: Half, work: Path, log: Callable[[str], None]) -> dict[str, TileSet]:
+    """The floor half as JPEG, and noise in its colours: what a score says of known faults."""
+    made = {}
+    for name in REFERENCE_SETS:
+        folder = work / "sets" / f"{name}-of-{floor.tiles.folder.name}"
+        if not (folder / "tileset.json").is_file():
+            log(f"making the reference set {name} of the other half of the real images")
+            write_reference_set(name, floor.tiles, folder)
+        made[name] = TileSet.open(folder)
+    return made
 
 
 def _beyond_floor_rows(
     rows: list[MetricRow],
     contestants: Mapping[str, tuple[TileSet, np.ndarray]],
     sides: list[Side],
-    encoder: str,
     n: int,
 ) -> list[MetricRow]:
-    """For every distance of a synthetic set, how far it lies beyond that of real images."""
+    """For every distance in `rows`, how far it lies beyond that of real images."""
     reference, floor = sides
     chosen = scored_subset(len(floor.features), n, seed=0)
     floor = Side(floor.features[chosen], floor.groups[chosen])
     made = []
     for row in rows:
-        ours = row.condition != REAL and row.encoder == encoder and row.subset == "all"
-        if not ours or row.metric not in _DISTANCES or row.status != "ok":
+        if row.subset != "all" or row.metric not in _DISTANCES or row.status != "ok":
             continue
         tiles, features = contestants[row.condition]
         chosen = scored_subset(len(tiles), n, seed=0)

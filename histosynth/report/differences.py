@@ -82,7 +82,7 @@ def words(pairs: Iterable[Comparison]) -> str:
         open_pairs = sum(not pair.better for pair in among)
         if open_pairs == len(among):
             several = f"none of the {len(among)} differences" if len(among) > 1 else "no difference"
-            told.append(f"{several} between conditions is more than chance")
+            told.append(f"{several} between them is more than chance")
         elif open_pairs:
             told.append(f"{open_pairs} of {len(among)} pairs cannot be told apart")
     for how, better in (("better", True), ("worse", False)):

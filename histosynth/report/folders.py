@@ -9,7 +9,7 @@ from histosynth.encoders.features import load_features
 from histosynth.evaluations.folders import FEW, Scores, repeated_images, shared_images
 from histosynth.evaluations.rows import SPLIT_UNIT, software
 from histosynth.external import REAL, TRAIN, External
-from histosynth.report import glossary, leaderboard, pages, plots, privacy, tables
+from histosynth.report import differences, glossary, leaderboard, pages, plots, privacy, tables
 from histosynth.report.cells import Column
 from histosynth.report.collect import ConditionInfo, Results
 from histosynth.report.data import DataFacts
@@ -28,7 +28,9 @@ _TERMS = (
     ),
     (
         "Shared rank",
-        "A set ranks behind another only where their intervals lie wholly apart.",
+        "A set ranks behind another only where their difference is more than chance: what both "
+        "owe to the choice of real images cancels, and all pairs of a score are corrected for by "
+        "Holm’s method.",
     ),
     (
         "Protocol",
@@ -87,6 +89,7 @@ def render_folders(
         plots=plots.dot_plots(results, board),
         strips=gallery(scores),
         fidelity=tables.fidelity_tables(results),
+        differences=differences.tables(zip(board.columns, board.pairs, strict=True)),
         privacy=privacy.tables_of(results),
         copies_found=privacy.planted_words(scores.memorization.get(REAL, {})),
         pairs=pair_rows(scores),
@@ -131,6 +134,7 @@ def _results(scores: Scores) -> Results:
         versions=software(),
         score_seconds={},
         absent=(),
+        comparisons=scores.comparisons,
     )
 
 

@@ -22,6 +22,11 @@ from histosynth.report.figures import digits
 
 PIXEL_SHARE = "memorized_share_1pct"
 REFERENCES = ("real", "autoencoder")
+FOLDER_WORDS = {  # of image folders, which have no test tiles
+    "real": "the other half of the real images",
+    "jpeg90": "that half through JPEG (quality 90) and back",
+    "noise": "noise with the mean and spread of that half’s colours",
+}
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,11 @@ def build(results: Results, columns: Iterable[Column]) -> Leaderboard:
         Line(c.name, c.words, "apart" if c.apart else "ranked", tuple(f[c.name] for f in filled))
         for c in results.conditions
     ]
-    words = partial(reference_words, unit=results.split_unit)
+    words = (
+        partial(reference_words, unit=results.split_unit)
+        if Grid(results.study).trained
+        else FOLDER_WORDS.__getitem__
+    )
     lines += [
         Line(name, words(name), "reference", tuple(f[name] for f in filled))
         for name in reference_names(results)
