@@ -11,8 +11,26 @@ from histosynth.settings_base import DataPath, Fraction, Settings
 class AutoencoderSettings(Settings):
     """The latent space, shared by all conditions of a study."""
 
-    kind: Literal["train", "pretrained"] = "train"
-    path: DataPath | None = Field(None, description="pretrained: a folder in diffusers' layout.")
+    kind: Literal["train", "pretrained", "finetune"] = Field(
+        "train", description="Trained from nothing, taken as it is, or taken and trained on."
+    )
+    path: DataPath | None = Field(
+        None,
+        description="pretrained, finetune: a folder in diffusers' layout, of an autoencoder or of "
+        "a pipeline that holds one; a folder with a tiny autoencoder's *_encoder.pth and "
+        "*_decoder.pth; or an id on the Hugging Face hub.",
+    )
+    subfolder: str | None = Field(
+        None, description="Where below `path` it lies; default: vae or vqvae, where one is there."
+    )
+    finetune: Literal["decoder", "all"] = Field(
+        "decoder", description="finetune: what is trained; with decoder the latents stay the same."
+    )
+    resolution: int | None = Field(
+        None,
+        ge=8,
+        description="Tiles are resized to this side before encoding, and decoded images back.",
+    )
     channels: list[int] = [16, 32, 64]
     layers_per_block: int = 1
     latent_channels: int = Field(8, ge=1)
@@ -38,8 +56,12 @@ class AutoencoderSettings(Settings):
 
     @model_validator(mode="after")
     def _path(self) -> "AutoencoderSettings":
-        if (self.kind == "pretrained") != (self.path is not None):
-            raise ValueError("`path` goes with kind: pretrained, and only with it")
+        if (self.kind == "train") == (self.path is not None):
+            raise ValueError("`path` goes with kind: pretrained or finetune, and only with them")
+        if self.subfolder is not None and self.path is None:
+            raise ValueError("`subfolder` is below `path`, which is not given")
+        if self.finetune == "all" and self.kind != "finetune":
+            raise ValueError("`finetune` goes with kind: finetune, and only with it")
         return self
 
 

@@ -13,8 +13,8 @@ from histosynth.diffusion.autoencoder import (
     load_autoencoder,
     round_trip,
     save_autoencoder,
-    train_autoencoder,
 )
+from histosynth.diffusion.autoencoder_fitting import train_autoencoder
 from histosynth.diffusion.latents import LatentCache, flip, write_latents
 from histosynth.errors import InputError
 from histosynth.generator_settings import AutoencoderSettings
@@ -83,7 +83,7 @@ def test_latents_of_another_autoencoder_are_refused_with_both_hashes(tmp_path, a
 def test_a_writer_that_fails_leaves_no_cache(tmp_path, autoencoder, images):
     broken = build_autoencoder(SETTINGS)
     with torch.no_grad():
-        next(broken.encoder.conv_out.parameters()).fill_(float("nan"))
+        next(broken.network.encoder.conv_out.parameters()).fill_(float("nan"))
     with pytest.raises(InputError, match="tile rows 0-9"):
         write_latents(tmp_path / "latents", broken, images, tiles_fingerprint="t")
     assert list(tmp_path.iterdir()) == []
@@ -115,7 +115,7 @@ def test_a_tiny_autoencoders_folder_opens_and_has_no_posterior(tmp_path, images)
 def test_a_folder_without_weights_is_named(tmp_path, autoencoder):
     with pytest.raises(InputError, match=r"no config\.json"):
         load_autoencoder(tmp_path)
-    autoencoder.save_config(tmp_path)
+    autoencoder.network.save_config(tmp_path)
     with pytest.raises(InputError, match="no diffusion_pytorch_model"):
         load_autoencoder(tmp_path)
 

@@ -1,46 +1,123 @@
-"""The latent space: an AutoencoderKL trained on the train split, or a diffusers folder.
+"""The latent space of a study: a diffusers autoencoder, and the resolution it sees tiles at.
 
-Trained once a study and shared by all its conditions, since it is the floor that no generator
-beats. Latent diffusion after Rombach et al. 2022 (arXiv 2112.10752): a KL-regularized convolutional
-autoencoder; here without attention and without a pretrained perceptual network. Two terms join the
-L1 loss: the L1 distance of Fourier magnitudes, which keeps nuclei from being blurred away where
-their exact place cannot be told, and L1 distances at lower resolutions, which keep the stain's hue.
+Shared by all conditions of a study, since it is the floor that no generator beats. What is used
+here of an autoencoder is alike for all: mean and standard deviation of a tile's latent, and the
+image of a latent. `autoencoder_pretrained` finds ready ones, `autoencoder_fitting` trains.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny
+from diffusers import AutoencoderKL, AutoencoderTiny, VQModel
+from torch import nn
 from torch.nn import functional
 
-from histosynth.diffusion.loop import train_loop
-from histosynth.diffusion.state import EpochOrder, ResumableState, step_random
+from histosynth.diffusion.tiny_autoencoder import NormedAutoencoderTiny
 from histosynth.errors import InputError
-from histosynth.files import atomic_folder
+from histosynth.files import atomic_folder, read_json, write_json
+from histosynth.resizing import resize
 
 if TYPE_CHECKING:
     from histosynth.generator_settings import AutoencoderSettings
 
-Autoencoder: TypeAlias = AutoencoderKL | AutoencoderTiny
-CLASSES: dict[str, type[Autoencoder]] = {
+AutoencoderNetwork: TypeAlias = AutoencoderKL | AutoencoderTiny | VQModel
+CLASSES: dict[str, type[AutoencoderNetwork]] = {
     "AutoencoderKL": AutoencoderKL,
     "AutoencoderTiny": AutoencoderTiny,
+    "NormedAutoencoderTiny": NormedAutoencoderTiny,
+    "VQModel": VQModel,
 }
-EMA_DECAY = 0.999
+RESOLUTION_FILE = "resolution.json"
 
 
-def build_autoencoder(settings: "AutoencoderSettings") -> AutoencoderKL:
-    """An untrained autoencoder of len(channels) - 1 halvings, drawn from `settings.seed`."""
+class Autoencoder(nn.Module):
+    """An autoencoder's network, and what is done to a tile before and to an image after it.
+
+    Attributes
+    ----------
+    network
+        AutoencoderKL, AutoencoderTiny or VQModel of diffusers.
+    resolution
+        The side in pixels to which tiles are resized before encoding; None leaves them.
+    tile_size
+        The side to which decoded images are brought back; None without `resolution`.
+    """
+
+    def __init__(
+        self,
+        network: AutoencoderNetwork,
+        *,
+        resolution: int | None = None,
+        tile_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        if (resolution is None) != (tile_size is None):
+            raise ValueError("resolution and tile_size go together")
+        self.network = network
+        self.resolution, self.tile_size = resolution, tile_size
+
+    @property
+    def has_posterior(self) -> bool:
+        """Whether a tile has a distribution of latents; else its latent is one point."""
+        return isinstance(self.network, AutoencoderKL)
+
+    @property
+    def downsampling(self) -> int:
+        """Pixels a latent along one side, at the network's resolution: f4, f8."""
+        return 2 ** (len(self.network.config["block_out_channels"]) - 1)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def network_input(self, images: np.ndarray) -> torch.Tensor:
+        """Uint8 (n, H, W, 3) to what the network sees, float32 (n, 3, h, w) in [-1, 1].
+
+        Resized as diffusers' training scripts do: bilinear, antialiased where it shrinks.
+        """
+        batch = to_network_range(images).to(self.device)
+        if self.resolution in (None, images.shape[1]):
+            return batch
+        return functional.interpolate(
+            batch, size=(self.resolution, self.resolution), mode="bilinear", antialias=True
+        ).contiguous(memory_format=torch.channels_last)
+
+    def check_side(self, tile_size: int) -> None:
+        """Refuse tiles whose side at the network's resolution its halvings do not divide.
+
+        Raises
+        ------
+        InputError
+        """
+        side = self.resolution or tile_size
+        if side % self.downsampling:
+            key = "autoencoder.resolution" if self.resolution else "tiling.size"
+            raise InputError(
+                f"{key}: {side} px, but the autoencoder ({type(self.network).__name__}) halves "
+                f"until {self.downsampling} px are one latent; take a multiple of that"
+            )
+
+
+def build_autoencoder(
+    settings: "AutoencoderSettings", *, tile_size: int | None = None
+) -> Autoencoder:
+    """An untrained AutoencoderKL of len(channels) - 1 halvings, drawn from `settings.seed`.
+
+    Parameters
+    ----------
+    tile_size
+        Side of the tiles in pixels, needed with `settings.resolution`.
+    """
     levels = len(settings.channels)
     groups = next(g for g in (8, 4, 2, 1) if all(c % g == 0 for c in settings.channels))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        return AutoencoderKL(
+        network = AutoencoderKL(
             down_block_types=("DownEncoderBlock2D",) * levels,
             up_block_types=("UpDecoderBlock2D",) * levels,
             block_out_channels=tuple(settings.channels),
@@ -50,130 +127,11 @@ def build_autoencoder(settings: "AutoencoderSettings") -> AutoencoderKL:
             mid_block_add_attention=False,
             scaling_factor=1.0,  # latents are whitened by histosynth.diffusion.latents
         )
-
-
-def train_autoencoder(
-    images: Sequence[np.ndarray],
-    settings: "AutoencoderSettings",
-    *,
-    state_folder: Path,
-    log: Callable[[str], None],
-    images_fingerprint: str = "",
-    device: str | torch.device | None = None,
-) -> tuple[AutoencoderKL, dict[str, Any]]:
-    """Train an autoencoder on random crops, flipped and turned; resumes from `state_folder`.
-
-    Parameters
-    ----------
-    images
-        n arrays (H, W, 3) uint8, or one array (n, H, W, 3); read by index, a crop at a time.
-    settings
-        `settings.steps` is the budget; the weights do not depend on the clock.
-    images_fingerprint
-        Names the images; a state trained on others is not resumed.
-
-    Returns
-    -------
-    The autoencoder with its averaged weights, in eval mode on `device`, and a plain dict for the
-    record: loss curve, seconds, images a second, device, peak memory.
-
-    Raises
-    ------
-    InputError
-        A tile smaller than the crop, a side the halvings do not divide, or a state of a run
-        with other settings.
-    """
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    _check_images(images, settings)
-    autoencoder = build_autoencoder(settings).to(device, memory_format=torch.channels_last)
-    order = EpochOrder(len(images), settings.batch_size, seed=settings.seed)
-    identity = settings.model_dump(mode="json", exclude={"kind", "path", "save_every_seconds"})
-    identity |= {"images": images_fingerprint, "n_images": len(images)}
-
-    def step_loss(step: int) -> torch.Tensor:
-        batch = _training_batch(images, order.rows(step), settings, step).to(device)
-        noise = _latent_noise(batch, settings, step).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            posterior = autoencoder.encode(batch).latent_dist
-            latents = posterior.mean + posterior.std * noise[0]
-            # the decoder learns to read latents that are a little off, as a generator's are
-            spread = latents.detach().float().std()
-            decoded = autoencoder.decode(latents + settings.latent_noise * spread * noise[1]).sample
-        divergence = posterior.kl().float().mean()
-        return _reconstruction_loss(decoded.float(), batch, settings) + (
-            settings.kl_weight * divergence
-        )
-
-    record = train_loop(
-        autoencoder,
-        step_loss,
-        steps=settings.steps,
-        batch_size=settings.batch_size,
-        peak_rate=settings.learning_rate,
-        warmup_steps=settings.warmup_steps,
-        weight_decay=0.0,
-        ema_decay=EMA_DECAY,
-        rows_of_step=order.rows,
-        state=ResumableState(
-            state_folder, identity, every_seconds=settings.save_every_seconds, log=log
-        ),
-        name="autoencoder",
-        log=log,
+    return Autoencoder(
+        network,
+        resolution=settings.resolution,
+        tile_size=tile_size if settings.resolution else None,
     )
-    return autoencoder, record
-
-
-def _check_images(images: Sequence[np.ndarray], settings: "AutoencoderSettings") -> None:
-    if len(images) == 0:
-        raise InputError("autoencoder: no train images; loosen the tiling's rules or add slides")
-    height, width = images[0].shape[:2]
-    halvings = 2 ** (len(settings.channels) - 1)
-    crop = min(settings.crop or height, height, width)
-    for name, side in (("tile height", height), ("tile width", width), ("autoencoder.crop", crop)):
-        if side % halvings:
-            raise InputError(
-                f"autoencoder.channels: {len(settings.channels)} levels need sides divisible by "
-                f"{halvings}, but the {name} is {side}; change the tile size, crop or levels"
-            )
-
-
-def _training_batch(
-    images: Sequence[np.ndarray], rows: np.ndarray, settings: "AutoencoderSettings", step: int
-) -> torch.Tensor:
-    """Random crops in one of the eight flips and turns, float32 (b, 3, crop, crop) in [-1, 1]."""
-    random = step_random(settings.seed, step, stream=1)
-    crops = []
-    for row in rows:
-        image = np.asarray(images[row])
-        side = min(settings.crop or image.shape[0], *image.shape[:2])
-        y = int(random.integers(image.shape[0] - side + 1))
-        x = int(random.integers(image.shape[1] - side + 1))
-        crop = np.rot90(image[y : y + side, x : x + side], int(random.integers(4)))
-        crops.append(crop[:, ::-1] if random.random() < 0.5 else crop)
-    return to_network_range(np.stack(crops))
-
-
-def _latent_noise(batch: torch.Tensor, settings: "AutoencoderSettings", step: int) -> torch.Tensor:
-    halvings = 2 ** (len(settings.channels) - 1)
-    b, _, h, w = batch.shape
-    shape = (2, b, settings.latent_channels, h // halvings, w // halvings)
-    random = step_random(settings.seed, step, stream=2)
-    return torch.from_numpy(random.standard_normal(shape, dtype=np.float32))
-
-
-def _reconstruction_loss(
-    decoded: torch.Tensor, target: torch.Tensor, settings: "AutoencoderSettings"
-) -> torch.Tensor:
-    error = decoded - target
-    loss = error.abs().mean()
-    if settings.fourier_weight:
-        spectra = [torch.fft.rfft2(x, norm="ortho").abs() for x in (decoded, target)]
-        loss = loss + settings.fourier_weight * (spectra[0] - spectra[1]).abs().mean()
-    if settings.pooled_weight:
-        for _ in range(3):
-            error = functional.avg_pool2d(error, 2)
-            loss = loss + settings.pooled_weight * error.abs().mean()
-    return loss
 
 
 def to_network_range(images: np.ndarray) -> torch.Tensor:
@@ -202,15 +160,15 @@ def encode(
     Returns
     -------
     mean, std
-        float32 (n, c, h, w). The std of an AutoencoderTiny is zero: it has no posterior.
+        float32 (n, c, h, w). The std of an autoencoder without a posterior is zero; the latent of
+        a VQModel is the one before quantization.
     """
-    device = next(autoencoder.parameters()).device
     means, stds = [], []
     for start in range(0, len(images), batch_size):
         stop = min(start + batch_size, len(images))
-        batch = to_network_range(np.stack([images[i] for i in range(start, stop)])).to(device)
-        encoded = autoencoder.encode(batch)
-        if hasattr(encoded, "latent_dist"):
+        batch = autoencoder.network_input(np.stack([images[i] for i in range(start, stop)]))
+        encoded = autoencoder.network.encode(batch)
+        if autoencoder.has_posterior:
             mean, std = encoded.latent_dist.mean, encoded.latent_dist.std
         else:
             mean = encoded.latents
@@ -222,12 +180,15 @@ def encode(
 
 @torch.inference_mode()
 def decode(autoencoder: Autoencoder, latents: np.ndarray, *, batch_size: int = 32) -> np.ndarray:
-    """Images (n, H, W, 3) uint8 of unscaled latents (n, c, h, w)."""
-    device = next(autoencoder.parameters()).device
-    decoded = [
-        to_image_range(autoencoder.decode(torch.from_numpy(chunk).float().to(device)).sample)
-        for chunk in np.array_split(latents, range(batch_size, len(latents), batch_size))
-    ]
+    """Images (n, H, W, 3) uint8 of unscaled latents (n, c, h, w), at the tiles' own size."""
+    decoded = []
+    for chunk in np.array_split(latents, range(batch_size, len(latents), batch_size)):
+        batch = torch.from_numpy(chunk).float().to(autoencoder.device)
+        images = to_image_range(autoencoder.network.decode(batch).sample)
+        side = autoencoder.tile_size
+        decoded.append(
+            np.stack([resize(image, (side, side)) for image in images]) if side else images
+        )
     return np.concatenate(decoded)
 
 
@@ -240,18 +201,24 @@ def round_trip(
 
 
 def save_autoencoder(autoencoder: Autoencoder, folder: Path) -> None:
-    """Write diffusers' layout (config.json, diffusion_pytorch_model.safetensors), atomically."""
+    """Write diffusers' layout (config.json, diffusion_pytorch_model.safetensors), atomically.
+
+    With a resolution, `resolution.json` beside them holds it and the tiles' size.
+    """
     with atomic_folder(folder) as partial:
-        autoencoder.save_pretrained(partial)
+        autoencoder.network.save_pretrained(partial)
+        if autoencoder.resolution is not None:
+            sides = {"resolution": autoencoder.resolution, "tile_size": autoencoder.tile_size}
+            write_json(partial / RESOLUTION_FILE, sides)
 
 
 def load_autoencoder(folder: Path, *, device: str | torch.device = "cpu") -> Autoencoder:
-    """Open a folder in diffusers' layout, of the class that its config.json names.
+    """Open a folder in diffusers' layout, of the class that its config.json names, in float32.
 
     Raises
     ------
     InputError
-        A file is missing, or the class is neither AutoencoderKL nor AutoencoderTiny.
+        A file is missing or broken, or the class is not one of CLASSES.
     """
     folder = Path(folder)
     config = folder / "config.json"
@@ -264,16 +231,25 @@ def load_autoencoder(folder: Path, *, device: str | torch.device = "cpu") -> Aut
         )
     if not any(folder.glob("diffusion_pytorch_model*")):
         raise InputError(f"{folder}: no diffusion_pytorch_model.safetensors beside config.json")
-    autoencoder = CLASSES[name].from_pretrained(
-        folder, local_files_only=True, low_cpu_mem_usage=False
-    )
-    return autoencoder.eval().to(device, memory_format=torch.channels_last)
+    try:
+        network = CLASSES[name].from_pretrained(
+            folder, local_files_only=True, low_cpu_mem_usage=False, torch_dtype=torch.float32
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{folder}: its weights cannot be read as {name} ({error}); copy the folder again"
+        ) from error
+    sides = read_json(folder / RESOLUTION_FILE) if (folder / RESOLUTION_FILE).is_file() else {}
+    made = Autoencoder(network, **sides)
+    return made.eval().to(device, memory_format=torch.channels_last)
 
 
 def autoencoder_fingerprint(autoencoder: Autoencoder) -> str:
-    """SHA-256 of the class's name and all weights; the same before and after a save."""
-    digest = hashlib.sha256(type(autoencoder).__name__.encode())
-    for name, value in sorted(autoencoder.state_dict().items()):
+    """SHA-256 of the class's name, all weights and the sides; the same before and after a save."""
+    digest = hashlib.sha256(type(autoencoder.network).__name__.encode())
+    if autoencoder.resolution is not None:
+        digest.update(f"{autoencoder.resolution} {autoencoder.tile_size}".encode())
+    for name, value in sorted(autoencoder.network.state_dict().items()):
         array = value.detach().cpu()
         digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
         digest.update(array.numpy().tobytes())

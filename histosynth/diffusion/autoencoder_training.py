@@ -14,8 +14,8 @@ from histosynth.diffusion.autoencoder import (
     load_autoencoder,
     round_trip,
     save_autoencoder,
-    train_autoencoder,
 )
+from histosynth.diffusion.autoencoder_fitting import train_autoencoder
 from histosynth.files import atomic_folder, write_json
 from histosynth.tilesets import TileSet
 
