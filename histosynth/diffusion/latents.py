@@ -18,6 +18,8 @@ from histosynth.errors import InputError
 from histosynth.files import atomic_folder
 
 FLIPS = ("identity", "horizontal", "vertical", "both")
+# Setting `generator.flips` -> how many of FLIPS, from the first, a tile is trained in.
+FLIP_COUNTS = {"none": 1, "horizontal": 2, "all": 4}
 
 
 def flip(array: np.ndarray, index: int, *, axes: tuple[int, int] = (0, 1)) -> np.ndarray:
