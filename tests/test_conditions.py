@@ -122,7 +122,7 @@ def targets(pool: TilePool, rows: list[int], *, seed: int = 0) -> Targets:
             "out",
         ),
         ({"kind": "crop", "source": "same_slide"}, ("classes",), "needs maps", "list the tissue"),
-        ({"kind": "map", "size": 1}, (), "no such option", "its options: none"),
+        ({"kind": "map", "size": 1}, (), "no such option", "its options: values"),
         (
             {"kind": "crop", "source": "same_image", "size": [0.9, 0.2]},
             (),

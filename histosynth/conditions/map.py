@@ -1,14 +1,16 @@
 """Signal `map`: the tile's tissue map as one plane a class.
 
 A plane is 1 where its class is, -1 elsewhere, and 0 where the map is unlabelled: unknown looks
-like a withheld condition, not like the absence of a class.
+like a withheld condition, not like the absence of a class. With values: binary it is 1 or 0, as in
+HeteroTissue-Diffuse (arXiv 2509.17847); an unlabelled pixel then looks like one of another class.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from pydantic import Field
 
-from histosynth.conditions.signal import Signal, register_signal
+from histosynth.conditions.signal import Signal, SignalOptions, register_signal
 
 if TYPE_CHECKING:
     from histosynth.conditions.targets import Targets
@@ -23,6 +25,12 @@ def one_hot_planes(maps: np.ndarray, classes: int) -> np.ndarray:
     return planes.astype(np.float32)
 
 
+class MapOptions(SignalOptions):
+    values: Literal["signed", "binary"] = Field(
+        "signed", description="signed: -1, 0 (unlabelled) and 1; binary: 0 and 1"
+    )
+
+
 @register_signal
 class MapSignal(Signal):
     """The tissue map; makes map adherence and downstream segmentation possible."""
@@ -31,10 +39,12 @@ class MapSignal(Signal):
     joins = "planes"
     needs = frozenset({"maps"})
     provides = frozenset({"maps"})
+    Options = MapOptions
 
     @property
     def width(self) -> int:
         return len(self.study.classes)
 
     def encode(self, targets: "Targets") -> np.ndarray:
-        return one_hot_planes(targets.maps(), self.width)
+        planes = one_hot_planes(targets.maps(), self.width)
+        return np.maximum(planes, 0) if self.options.values == "binary" else planes

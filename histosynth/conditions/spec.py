@@ -70,6 +70,7 @@ class ConditionSpec:
                     "once, so make two conditions of it"
                 )
             _check_needs(signal, study, key)
+            _check_architecture(signal, study, key)
             made.append(signal)
         follows = study.label is not None and study.label.source == "class_fraction"
         bases = study.bases_of(name) if name in study.conditions else []
@@ -182,3 +183,13 @@ def _check_needs(signal: Signal, study: "Study", key: str) -> None:
             raise InputError(
                 f"{key}: signal {signal.kind!r} needs {need}, but {cure}, or drop the signal"
             )
+
+
+def _check_architecture(signal: Signal, study: "Study", key: str) -> None:
+    generator = study.generator
+    if generator.architecture == "plain" and signal.joins != "planes":
+        raise InputError(
+            f"{key}: signal {signal.kind!r} joins as a {signal.joins}, but generator.architecture: "
+            f"plain (preset {generator.preset}) takes planes only, such as map and crop; drop the "
+            "signal, or set generator.architecture: conditioned"
+        )
