@@ -1,6 +1,6 @@
 """The sections of a study about its generator: latent space, network, training, sampling."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -123,7 +123,25 @@ class GeneratorSettings(Settings):
         "linear", description="The learning rate after warm-up: falling to zero, or constant."
     )
     weight_decay: float = Field(0.01, ge=0)
-    ema: Fraction = Field(0.999, description="Largest decay; it warms up with the steps.")
+    ema_widths: list[Annotated[float, Field(gt=0, le=0.28)]] = Field(
+        [0.05, 0.1],
+        description="Relative widths of power-function averages of the weights "
+        "(arXiv 2312.02696), of which the best is taken; empty: the last weights.",
+    )
+    ema_decay: Fraction | None = Field(
+        None, description="An exponential average instead, its decay warming up; usual: 0.9999."
+    )
+    micro_batch: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
+        None,
+        description="Samples that go through at once; the gradients of a batch add up. "
+        "auto: halved where memory runs out; default: the batch.",
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: bf16 on CUDA, fp32 on a CPU without bf16 matrix units."
+    )
+    compile: bool | Literal["auto"] = Field(
+        "auto", description="Compile the network's passes in training; auto: on CUDA only."
+    )
     condition_dropout: Fraction = Field(
         0.1, description="Share of samples trained without any condition, for guidance."
     )
@@ -131,6 +149,12 @@ class GeneratorSettings(Settings):
         default_factory=dict, description="Signal -> share of samples trained without it alone."
     )
     save_every_seconds: float = Field(60, gt=0)
+
+    @model_validator(mode="after")
+    def _one_kind_of_average(self) -> "GeneratorSettings":
+        if self.ema_decay is not None and self.ema_widths:
+            raise ValueError("`ema_decay` goes with `ema_widths: []`; give one kind of average")
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -1,6 +1,6 @@
 """Conditions as the network takes them: from tiles and a condition to torch batches."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,11 +42,12 @@ def condition_batch(
 
 def training_source(
     spec: "ConditionSpec", pool: TilePool
-) -> Callable[[np.ndarray, np.ndarray, int], ConditionBatch]:
-    """Conditions of train tiles for `train_generator`, a pure function of (rows, flips, seed)."""
+) -> Callable[[np.ndarray, np.ndarray, Sequence[tuple[int, ...]]], ConditionBatch]:
+    """Conditions of train tiles for `train_generator`, functions of their row, flip and seed."""
 
-    def source(rows: np.ndarray, flips: np.ndarray, seed: int) -> ConditionBatch:
-        seeds = [(seed, position) for position in range(len(rows))]
+    def source(
+        rows: np.ndarray, flips: np.ndarray, seeds: Sequence[tuple[int, ...]]
+    ) -> ConditionBatch:
         return condition_batch(spec, Targets(pool, rows, seeds), flips)
 
     return source

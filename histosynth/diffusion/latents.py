@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from histosynth.diffusion.autoencoder import Autoencoder, autoencoder_fingerprint, encode
+from histosynth.diffusion.randomness import Random
 from histosynth.errors import InputError
 from histosynth.files import atomic_folder
 
@@ -114,7 +115,7 @@ class LatentCache:
         return self.mean.shape[2:]
 
     def sample(
-        self, rows: np.ndarray, flips: np.ndarray, random: np.random.Generator
+        self, rows: np.ndarray, flips: np.ndarray, random: Random
     ) -> np.ndarray:
         """Whitened latents drawn from the posterior of tile rows[i] in flip flips[i].
 

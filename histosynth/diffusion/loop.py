@@ -1,177 +1,353 @@
-"""The one training loop of autoencoder and generator: AdamW, EMA, exact resume."""
+"""The one training loop of autoencoder and generator: AdamW, averages, exact resume."""
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
+from histosynth.diffusion.curves import TENSORBOARD, Curves
+from histosynth.diffusion.ema import averages_of, holding, trainable
+from histosynth.diffusion.microbatches import MicroBatch, MicroBatches, memory_ran_out
+from histosynth.diffusion.prefetch import Piece, Prefetch
 from histosynth.diffusion.state import ResumableState
+from histosynth.diffusion.throughput import (
+    count_flops,
+    device_record,
+    fast_matrix_products,
+    share_of_peak,
+)
 
 CHECK_EVERY_ON_GPU = 25  # reading a loss waits for the device
+AHEAD_ON_GPU = 4  # pieces of input made before they are needed
+Inputs = TypeVar("Inputs")
+
+
+class Stateful(Protocol):
+    """What else a step changes: modules and optimizers have both methods."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How the loop steps.
+
+    Attributes
+    ----------
+    batch_size : samples of a step, in however many pieces they go through
+    learning_rate : the highest, after `warmup_steps`
+    decay : from there linearly to zero at `steps`, or constant
+    ema_widths : relative widths of power-function averages
+    ema_decay : an exponential average instead; neither: the last weights count
+    micro_batch : samples that go through at once; `auto` halves them where memory runs out
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    warmup_steps: int = 0
+    decay: Literal["linear", "constant"] = "linear"
+    weight_decay: float = 0.0
+    ema_widths: Sequence[float] = ()
+    ema_decay: float | None = None
+    micro_batch: MicroBatch = None
+
+    def rate(self, step: int) -> float:
+        """The learning rate of step `step`, counted from 0."""
+        rate = self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup_steps))
+        return rate * (1 - step / self.steps) if self.decay == "linear" else rate
+
+
+@dataclass(frozen=True)
+class Validation:
+    """A score of the weights while they train: `score` of the module with the first average."""
+
+    every: int
+    score: Callable[[torch.nn.Module], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves beside the module, which keeps its last weights, in eval mode.
+
+    Attributes
+    ----------
+    averages : by name, at least one, for `ema.copy_into`; the first is the default
+    record : what train.json says of the run
+    """
+
+    averages: dict[str, Sequence[torch.Tensor]]
+    record: dict[str, Any]
 
 
 def train_loop(
     module: torch.nn.Module,
-    step_loss: Callable[[int], torch.Tensor],
+    inputs_of: Callable[[int, range], Inputs],
+    loss_of: Callable[[Inputs], torch.Tensor],
     *,
-    steps: int,
-    batch_size: int,
-    peak_rate: float,
-    warmup_steps: int,
-    weight_decay: float,
-    ema_decay: float,
-    rows_of_step: Callable[[int], np.ndarray],
+    plan: Plan,
+    names_of: Callable[[int], Sequence[str]],
     state: ResumableState,
     name: str,
     log: Callable[[str], None],
-) -> dict[str, Any]:
-    """Train `module` in place; it ends with its averaged weights, in eval mode.
+    parts: Mapping[str, Stateful] | None = None,
+    after_step: Callable[[int], None] | None = None,
+    validation: Validation | None = None,
+) -> Trained:
+    """Train the parameters of `module` that require gradients; resumes from `state`.
 
     Parameters
     ----------
-    step_loss
-        The loss of step k, a function of k and the module's weights alone.
-    rows_of_step
-        The tile rows of step k, to name where a loss went bad.
-
-    Returns
-    -------
-    What train.json says of the run: loss curve of at most 100 points, seconds over all restarts,
-    images a second, device, threads, peak memory.
+    inputs_of
+        Inputs of some positions of step k's batch: a function of step and positions alone, made
+        on the CPU, on CUDA by a thread.
+    loss_of
+        The mean loss of such inputs, a function of them and of the weights.
+    names_of
+        What the samples of step k are called, to name where a loss went bad.
+    name
+        The section of config, for progress and errors.
+    parts
+        What else `loss_of` or `after_step` change, saved and restored with the module.
+    after_step
+        Called with step k once its weights are updated, e.g. to train a discriminator.
 
     Raises
     ------
+    InputError
+        Out of memory, or no room to save.
     FloatingPointError
-        A loss is not finite; step and tile rows are named, the last good state is kept.
+        A loss or gradient is not finite; step and samples are named, the last good state is kept.
     """
-    device = next(module.parameters()).device
-    module.train()
-    optimizer = torch.optim.AdamW(
-        module.parameters(),
-        lr=peak_rate,
-        betas=(0.9, 0.95),
-        weight_decay=weight_decay,
-        fused=True,
-    )
-    ema = Ema(module, ema_decay)
-    step, seconds, losses = 0, 0.0, torch.zeros(steps)
-    saved = state.load()
-    if saved:
-        module.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        ema.load(saved["ema"])
-        step, seconds, losses = saved["step"], saved["seconds"], saved["losses"]
-        log(f"{name}: resumed at step {step} of {steps}")
-    started = time.monotonic()
-    pending: list[torch.Tensor] = []
-
-    def read_losses() -> None:
-        if pending:
-            read = torch.stack(pending).float().cpu()
-            losses[step - len(read) : step] = read
-            pending.clear()
-            check_finite(read, step - len(read), rows_of_step)
-
-    def collect() -> dict[str, Any]:
-        read_losses()  # so that no state is saved after a bad loss
-        return {
-            "step": step,
-            "seconds": seconds + time.monotonic() - started,
-            "losses": losses,
-            "model": module.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "ema": ema.parameters,
-        }
-
-    progress = tqdm(total=steps, initial=step, desc=name)
-    with state.catching_signals(), progress:
-        while step < steps:
-            rate = learning_rate(step, peak=peak_rate, steps=steps, warmup_steps=warmup_steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            loss = step_loss(step)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            ema.update(module, step)
-            pending.append(loss.detach())
-            step += 1
-            progress.update()
-            if device.type == "cpu" or len(pending) >= CHECK_EVERY_ON_GPU:
-                read_losses()
-            state.save_if_due(collect)
-        if not (saved and saved["finished"]):
-            seconds = (final := collect())["seconds"]
-            state.save(final, finished=True)
-    ema.copy_to(module)
-    module.eval()
-    return _record(losses, seconds, batch_size, device)
+    run = _Run(module, inputs_of, loss_of, plan, names_of, state, name, log, parts or {})
+    with fast_matrix_products(run.device):
+        record = run.train(after_step, validation)
+    averages = {key: ema.values for key, ema in run.averages.items()}
+    return Trained(averages or {"last": [p.detach() for p in trainable(module)]}, record)
 
 
-def learning_rate(step: int, *, peak: float, steps: int, warmup_steps: int) -> float:
-    """Linear warm-up over `warmup_steps`, times a linear fall that reaches zero at `steps`."""
-    return peak * min(1.0, (step + 1) / max(1, warmup_steps)) * (1 - step / steps)
+class _Run:
+    """One training in progress: everything that a step changes."""
 
-
-class Ema:
-    """Exponential moving average of a module's parameters, its decay warming up with the steps.
-
-    The decay of step k is min(decay, (1 + k) / (10 + k)), so that early averages forget the
-    random start.
-    """
-
-    def __init__(self, module: torch.nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.parameters = [p.detach().clone() for p in module.parameters()]
-
-    @torch.no_grad()
-    def update(self, module: torch.nn.Module, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.parameters, list(module.parameters()), 1 - decay)
-
-    @torch.no_grad()
-    def load(self, values: list[torch.Tensor]) -> None:
-        for average, value in zip(self.parameters, values, strict=True):
-            average.copy_(value)
-
-    @torch.no_grad()
-    def copy_to(self, module: torch.nn.Module) -> None:
-        for parameter, average in zip(module.parameters(), self.parameters, strict=True):
-            parameter.copy_(average)
-
-
-def check_finite(losses: torch.Tensor, first_step: int, rows: Callable[[int], np.ndarray]) -> None:
-    """Stop at the first loss that is not finite, naming its step and tile rows."""
-    bad = torch.nonzero(~torch.isfinite(losses))
-    if len(bad):
-        step = first_step + int(bad[0])
-        raise FloatingPointError(
-            f"loss {float(losses[bad[0]])} at step {step}, tile rows {rows(step).tolist()}; the "
-            "last good state is kept. Look at those tiles, or lower the learning rate."
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        inputs_of: Callable[[int, range], Any],
+        loss_of: Callable[[Any], torch.Tensor],
+        plan: Plan,
+        names_of: Callable[[int], Sequence[str]],
+        state: ResumableState,
+        name: str,
+        log: Callable[[str], None],
+        parts: Mapping[str, Stateful],
+    ) -> None:
+        self.module, self.plan, self.parts = module, plan, parts
+        self.inputs_of, self.loss_of = inputs_of, loss_of
+        self.names_of, self.state, self.name, self.log = names_of, state, name, log
+        self.weights = trainable(module)
+        self.device = self.weights[0].device
+        self.positions = range(plan.batch_size)
+        self.optimizer = torch.optim.AdamW(
+            self.weights,
+            lr=plan.learning_rate,
+            betas=(0.9, 0.95),
+            weight_decay=plan.weight_decay,
+            fused=True,
+        )
+        self.averages = averages_of(module, widths=plan.ema_widths, decay=plan.ema_decay)
+        self.micro = MicroBatches(plan.micro_batch, batch_size=plan.batch_size, key=name, log=log)
+        self.step = 0
+        self.seconds = self.validation_seconds = 0.0
+        self.losses, self.norms = torch.zeros(plan.steps), torch.zeros(plan.steps)
+        self.validated: list[dict[str, Any]] = []
+        self.pending: list[torch.Tensor] = []
+        self.finished = False
+        if saved := state.load():
+            self._restore(saved)
+        self.inputs = Prefetch(
+            inputs_of, self._following, ahead=AHEAD_ON_GPU if self.device.type == "cuda" else 0
+        )
+        self.curves = Curves(
+            state.path.parent / TENSORBOARD,
+            losses=self.losses,
+            norms=self.norms,
+            done=self.step,
+            validation=self.validated,
         )
 
+    def train(
+        self, after_step: Callable[[int], None] | None, validation: Validation | None
+    ) -> dict[str, Any]:
+        self.module.train()
+        self.started = time.monotonic()
+        flops = self._count_flops()
+        progress = tqdm(total=self.plan.steps, initial=self.step, desc=self.name)
+        try:
+            with self.state.catching_signals(), progress:
+                while self.step < self.plan.steps:
+                    self._take_step()
+                    if after_step:
+                        after_step(self.step - 1)
+                    progress.update()
+                    if self.device.type == "cpu" or len(self.pending) >= CHECK_EVERY_ON_GPU:
+                        self._read_losses()
+                    if validation and self.step % validation.every == 0:
+                        self._validate(validation)
+                    self.state.save_if_due(self._collect)
+                if not self.finished:
+                    final = self._collect()
+                    self.seconds = final["seconds"]
+                    self.state.save(final, finished=True)
+        finally:
+            self.inputs.close()
+            self.curves.close()
+        self.module.eval()
+        return self._record(flops)
 
-def _record(
-    losses: torch.Tensor, seconds: float, batch_size: int, device: torch.device
-) -> dict[str, Any]:
-    width = max(1, -(-len(losses) // 100))
-    if device.type == "cuda":
-        name, peak = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device)
-    else:
-        import resource  # absent on some systems; only the CPU path needs it
+    def _take_step(self) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.plan.rate(self.step)
+        loss = self._accumulate()
+        norm = torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        for average in self.averages.values():
+            average.update(self.module, self.step)
+        self.pending.append(torch.stack([loss, norm]))
+        self.step += 1
 
-        name, peak = "cpu", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {
-        "steps": len(losses),
-        "loss": [float(chunk.mean()) for chunk in losses.split(width)],
-        "loss_every": width,
-        "seconds": round(seconds, 2),
-        "images_per_second": round(len(losses) * batch_size / max(seconds, 1e-9), 2),
-        "device": name,
-        "threads": torch.get_num_threads(),
-        "peak_memory_mb": round(peak / 2**20, 1),
-    }
+    def _accumulate(self) -> torch.Tensor:
+        """The gradients of the whole batch, and its loss; anew in smaller pieces if need be."""
+        while True:
+            try:
+                loss = torch.zeros((), device=self.device)
+                for piece in self.micro.pieces(self.positions):
+                    part = self.loss_of(self.inputs.get(self.step, piece))
+                    part = part * (len(piece) / len(self.positions))
+                    part.backward()
+                    loss += part.detach()
+                return loss
+            except (RuntimeError, MemoryError) as error:
+                if not memory_ran_out(error):
+                    raise
+                reason = str(error).split("\n")[0]
+            # out of the handler, which keeps the failed pass and its memory alive
+            self.optimizer.zero_grad(set_to_none=True)
+            self.micro.shrink(self.step, reason)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _following(self, piece: Piece) -> Piece | None:
+        step, positions = piece
+        rest = range(positions.stop, self.positions.stop)
+        if not rest:
+            step, rest = step + 1, self.positions
+        return (step, self.micro.pieces(rest)[0]) if step < self.plan.steps else None
+
+    def _read_losses(self) -> None:
+        if not self.pending:
+            return
+        losses, norms = torch.stack(self.pending).float().cpu().unbind(1)
+        part = slice(self.step - len(losses), self.step)
+        self.pending.clear()
+        check_finite(losses, norms, part.start, self.names_of)
+        self.losses[part], self.norms[part] = losses, norms
+        self.curves.add_losses(self.step)
+
+    def _validate(self, validation: Validation) -> None:
+        self._read_losses()
+        started = time.monotonic()
+        average = next(iter(self.averages.values()), None)
+        values = self.weights if average is None else average.values
+        with holding(self.module, values), torch.no_grad():
+            row = {"step": self.step, **validation.score(self.module)}
+        self.validated.append(row)
+        self.curves.add_validation(row)
+        self.validation_seconds += time.monotonic() - started
+
+    def _collect(self) -> dict[str, Any]:
+        self._read_losses()  # so that no state is saved after a bad loss
+        frozen = {key for key, p in self.module.named_parameters() if not p.requires_grad}
+        return {
+            "step": self.step,
+            "seconds": self.seconds + time.monotonic() - self.started,
+            "validation_seconds": self.validation_seconds,
+            "losses": self.losses,
+            "norms": self.norms,
+            "validation": self.validated,
+            "micro_batch": self.micro.size,
+            "model": {k: v for k, v in self.module.state_dict().items() if k not in frozen},
+            "optimizer": self.optimizer.state_dict(),
+            "averages": {key: average.values for key, average in self.averages.items()},
+            "parts": {key: part.state_dict() for key, part in self.parts.items()},
+        }
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        self.module.load_state_dict(saved["model"], strict=False)  # frozen weights are not saved
+        self.optimizer.load_state_dict(saved["optimizer"])
+        for key, average in self.averages.items():
+            average.load(saved["averages"][key])
+        for key, part in self.parts.items():
+            part.load_state_dict(saved["parts"][key])
+        if self.micro.auto:
+            self.micro.size = saved["micro_batch"]
+        self.step, self.finished = saved["step"], saved["finished"]
+        self.seconds, self.validation_seconds = saved["seconds"], saved["validation_seconds"]
+        self.losses, self.norms, self.validated = (
+            saved["losses"],
+            saved["norms"],
+            saved["validation"],
+        )
+        self.log(f"{self.name}: resumed at step {self.step} of {self.plan.steps}")
+
+    def _count_flops(self) -> int:
+        """Operations of a whole batch, from one sample of the first step's."""
+
+        def one_sample() -> None:
+            self.loss_of(self.inputs_of(0, range(1))).backward()
+
+        flops = count_flops(one_sample) * self.plan.batch_size
+        self.optimizer.zero_grad(set_to_none=True)
+        return flops
+
+    def _record(self, flops: int) -> dict[str, Any]:
+        plan = self.plan
+        width = max(1, -(-plan.steps // 100))
+        steps_per_second = plan.steps / max(self.seconds - self.validation_seconds, 1e-9)
+        return {
+            "steps": plan.steps,
+            "loss": [float(chunk.mean()) for chunk in self.losses.split(width)],
+            "loss_every": width,
+            "validation": self.validated,
+            "seconds": round(self.seconds, 2),
+            "validation_seconds": round(self.validation_seconds, 2),
+            "gpu_hours": round(self.seconds / 3600, 4) if self.device.type == "cuda" else 0.0,
+            "images_per_second": round(steps_per_second * plan.batch_size, 2),
+            "micro_batch": self.micro.size,
+            "flops_per_step": flops,
+            "share_of_peak": share_of_peak(flops * steps_per_second, self.device),
+            **device_record(self.device),
+        }
+
+
+def check_finite(
+    losses: torch.Tensor,
+    norms: torch.Tensor,
+    first_step: int,
+    names_of: Callable[[int], Sequence[str]],
+) -> None:
+    """Stop at the first loss or gradient norm that is not finite, naming step and samples."""
+    bad = torch.nonzero(~(torch.isfinite(losses) & torch.isfinite(norms)))
+    if len(bad):
+        i = int(bad[0])
+        names = ", ".join(names_of(first_step + i))
+        raise FloatingPointError(
+            f"loss {float(losses[i])}, gradient norm {float(norms[i])} at step {first_step + i}, "
+            f"tiles {names}; the last good state is kept. Look at those tiles, or lower the "
+            "learning rate."
+        )

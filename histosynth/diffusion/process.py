@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from histosynth.diffusion.randomness import Random
+
 if TYPE_CHECKING:
     from histosynth.generator_settings import GeneratorSettings
 
@@ -28,7 +30,7 @@ class Process:
         # alpha and sigma of each step, (2, 1000); on a device once, since copying waits for it
         self._shares = {torch.device("cpu"): torch.from_numpy(np.sqrt([kept, 1 - kept]))}
 
-    def draw_times(self, n: int, random: np.random.Generator) -> np.ndarray:
+    def draw_times(self, n: int, random: Random) -> np.ndarray:
         """Times of n samples, float32 (n,) in [0, 1]; a diffusion's are k / 999."""
         if self.settings.times == "logit_normal":  # Esser et al. 2024, arXiv 2403.03206
             times = 1 / (1 + np.exp(-random.standard_normal(n)))

@@ -1,12 +1,13 @@
 """Training of one condition's generator on cached latents, resumed bit for bit.
 
-Order, flips, times, noise and dropout of step k are pure functions of (seed, k), drawn on the CPU,
-so they do not depend on the device, on a restart or on the clock.
+Order, flips, times, noise and dropout of a sample are pure functions of (seed, step, position in
+the batch), drawn on the CPU: they do not depend on the device, on a restart, on the clock, or on
+how a batch is cut.
 """
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,86 +16,56 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from histosynth.diffusion.draws import StepDraw, draw_step
+from histosynth.diffusion.ema import copy_into, holding
 from histosynth.diffusion.inherit import start_from
-from histosynth.diffusion.latents import FLIPS, LatentCache
-from histosynth.diffusion.loop import train_loop
+from histosynth.diffusion.latent_scaling import scaled
+from histosynth.diffusion.latents import LatentCache
+from histosynth.diffusion.loop import Plan, Validation, train_loop
 from histosynth.diffusion.network import (
     ConditionBatch,
     ConditionedNetwork,
     SignalsSpec,
     build_network,
 )
-from histosynth.diffusion.process import Process
-from histosynth.diffusion.state import EpochOrder, ResumableState, step_random
+from histosynth.diffusion.state import EpochOrder, ResumableState
+from histosynth.diffusion.throughput import compiled, uses_bf16
 from histosynth.errors import InputError
 from histosynth.files import atomic_file, sha256_file
 
 if TYPE_CHECKING:
     from histosynth.generator_settings import GeneratorSettings
 
-# rows (b,), flips (b,) as in latents.FLIPS, and a seed for what a signal draws at random
-ConditionSource = Callable[[np.ndarray, np.ndarray, int], ConditionBatch]
+# rows (b,), flips (b,) as in latents.FLIPS, and b seeds (tuples of ints) for what signals draw
+ConditionSource = Callable[[np.ndarray, np.ndarray, Sequence[tuple[int, ...]]], ConditionBatch]
 
 # Bump when a change here alters the weights that the same settings give.
-TRAINER_VERSION = 2
+TRAINER_VERSION = 3
 
-
-@dataclass(frozen=True)
-class StepDraw:
-    """Everything random in one step; `drop` is bool (b, S), a column a signal."""
-
-    rows: np.ndarray
-    flips: np.ndarray
-    latents: torch.Tensor
-    noise: torch.Tensor
-    times: torch.Tensor
-    drop: torch.Tensor
-    condition_seed: int
-
-
-def draw_step(
-    cache: LatentCache,
-    order: EpochOrder,
-    process: Process,
-    signals: Sequence[str],
-    *,
-    seed: int,
-    step: int,
-) -> StepDraw:
-    """Draw the batch of one step, a pure function of (seed, step)."""
-    settings = process.settings
-    rows = order.rows(step)
-    random = step_random(seed, step, stream=1)
-    flips = random.integers(len(FLIPS), size=len(rows))
-    times = process.draw_times(len(rows), random)
-    alone = np.array([settings.signal_dropout.get(name, 0.0) for name in signals])
-    drop = random.random((len(rows), len(signals))) < alone
-    drop |= random.random((len(rows), 1)) < settings.condition_dropout
-    condition_seed = int(random.integers(2**31))
-    latents = cache.sample(rows, flips, random)
-    noise = random.standard_normal(latents.shape, dtype=np.float32)
-    return StepDraw(
-        rows,
-        flips,
-        torch.from_numpy(latents),
-        torch.from_numpy(noise),
-        torch.from_numpy(times),
-        torch.from_numpy(drop),
-        condition_seed,
-    )
+# Settings that decide what a run costs or tells; a run may go on with others.
+NOT_IN_IDENTITY = {"save_every_seconds", "micro_batch"}
 
 
 def batch_loss(
-    network: ConditionedNetwork, draw: StepDraw, conditions: ConditionBatch, device: torch.device
+    network: ConditionedNetwork,
+    draw: StepDraw,
+    conditions: ConditionBatch,
+    device: torch.device,
+    *,
+    bf16: bool = False,
+    forward: Callable[..., torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    """Mean loss of a batch under the network's process, scalar."""
-    latents = draw.latents.to(device, memory_format=torch.channels_last)
-    noise = draw.noise.to(device, memory_format=torch.channels_last)
-    times = draw.times.to(device)
+    """Mean loss of some samples under the network's process, scalar.
+
+    `forward` is the network's pass where it is not its own, e.g. compiled; `bf16`: under autocast.
+    """
+    latents = draw.latents.to(device, memory_format=torch.channels_last, non_blocking=True)
+    noise = draw.noise.to(device, memory_format=torch.channels_last, non_blocking=True)
+    times, drop = (part.to(device, non_blocking=True) for part in (draw.times, draw.drop))
     process = network.process
     noisy = process.noisy(latents, noise, times)
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        predicted = network(noisy, times, conditions.to(device), draw.drop.to(device))
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        predicted = (forward or network)(noisy, times, conditions.to(device), drop)
     return process.loss(predicted, process.target(latents, noise, times), times).mean()
 
 
@@ -110,6 +81,9 @@ def train_generator(
     log: Callable[[str], None],
     device: str | torch.device | None = None,
     base: Path | None = None,
+    tile_ids: Sequence[str] | None = None,
+    validation: Validation | None = None,
+    score: Callable[[ConditionedNetwork], float] | None = None,
 ) -> tuple[ConditionedNetwork, dict[str, Any]]:
     """Train a generator for `settings.steps` steps; resumes from `state_folder`.
 
@@ -118,8 +92,9 @@ def train_generator(
     cache
         Latents of the train tiles.
     condition_source
-        Called with tile rows (b,), their flips (b,) as numbered in `latents.FLIPS`, and a seed;
-        returns their conditions, planes flipped in step with the latents.
+        Called with tile rows (b,), their flips (b,) as numbered in `latents.FLIPS`, and b seeds;
+        returns their conditions, planes flipped in step with the latents. On CUDA it is called
+        from a thread.
     spec
         What the source gives; must match the batches it returns.
     tile_size
@@ -137,10 +112,11 @@ def train_generator(
     InputError
         No tiles, or an unfinished state of other settings, seed, latents or signals.
     FloatingPointError
-        A loss that is not finite; step and tile rows are named, the last good state is kept.
+        A loss that is not finite; step and tiles are named, the last good state is kept.
     """
     if len(cache) == 0:
         raise InputError(f"{cache.folder}: no latents to train on")
+    cache = scaled(cache, settings.latents)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     network = build_network(
         settings, spec, latent_shape=cache.latent_shape, tile_size=tile_size, seed=seed
@@ -149,7 +125,7 @@ def train_generator(
         start_from(network, load_network(base)[0], name=str(base))
     network = network.to(device)
     order = EpochOrder(len(cache), settings.batch_size, seed=seed)
-    identity = settings.model_dump(mode="json", exclude={"save_every_seconds"})
+    identity = settings.model_dump(mode="json", exclude=NOT_IN_IDENTITY)
     identity |= {
         "seed": seed,
         "signals": spec.to_dict(),
@@ -160,29 +136,55 @@ def train_generator(
         "base": None if base is None else sha256_file(base),
     }
 
-    def step_loss(step: int) -> torch.Tensor:
-        draw = draw_step(cache, order, network.process, spec.names, seed=seed, step=step)
-        conditions = condition_source(draw.rows, draw.flips, draw.condition_seed)
-        return batch_loss(network, draw, conditions, device)
+    bf16 = uses_bf16(settings.precision, device)
+    forward = compiled(network, settings.compile)
+    names = [str(row) for row in cache.rows] if tile_ids is None else tile_ids
 
-    record = train_loop(
+    def inputs_of(step: int, positions: range) -> tuple[StepDraw, ConditionBatch]:
+        draw = draw_step(
+            cache, order, network.process, spec.names, seed=seed, step=step, positions=positions
+        )
+        return draw, condition_source(draw.rows, draw.flips, draw.seeds)
+
+    def loss_of(inputs: tuple[StepDraw, ConditionBatch]) -> torch.Tensor:
+        return batch_loss(network, *inputs, device, bf16=bf16, forward=forward)
+
+    trained = train_loop(
         network,
-        step_loss,
-        steps=settings.steps,
-        batch_size=settings.batch_size,
-        peak_rate=settings.learning_rate,
-        warmup_steps=settings.warmup_steps,
-        weight_decay=settings.weight_decay,
-        ema_decay=settings.ema,
-        rows_of_step=lambda step: cache.rows[order.rows(step)],
+        inputs_of,
+        loss_of,
+        plan=Plan(
+            steps=settings.steps,
+            batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate,
+            warmup_steps=settings.warmup_steps,
+            decay=settings.decay,
+            weight_decay=settings.weight_decay,
+            ema_widths=settings.ema_widths,
+            ema_decay=settings.ema_decay,
+            micro_batch=settings.micro_batch,
+        ),
+        names_of=lambda step: [names[row] for row in order.rows(step)],
         state=ResumableState(
             state_folder, identity, every_seconds=settings.save_every_seconds, log=log
         ),
         name="generator",
         log=log,
+        validation=validation,
     )
-    record["parameters"] = sum(p.numel() for p in network.parameters())
-    return network, record
+    scores: dict[str, float | None] = dict.fromkeys(trained.averages)
+    if score is not None and len(scores) > 1:
+        for name, values in trained.averages.items():
+            with holding(network, values):
+                scores[name] = score(network)
+    chosen = min(scores, key=lambda name: scores[name] or 0.0)
+    copy_into(network, trained.averages[chosen])
+    return network, trained.record | {
+        "average": chosen,
+        "averages": scores,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "bf16": bf16,
+    }
 
 
 def save_network(path: Path, network: ConditionedNetwork, cache: LatentCache) -> None:
@@ -196,7 +198,7 @@ def save_network(path: Path, network: ConditionedNetwork, cache: LatentCache) ->
         "signals": network.spec.to_dict(),
         "latent_shape": list(network.latent_shape),
         "tile_size": network.tile_size,
-        "whitening": {"mean": cache.whitening.mean, "std": cache.whitening.std},
+        "whitening": asdict(scaled(cache, network.settings.latents).whitening),
         "autoencoder": cache.autoencoder,
     }
     weights = {name: value.contiguous() for name, value in network.state_dict().items()}
