@@ -70,10 +70,17 @@ class GeneratorSettings(Settings):
 
     preset: PresetName = Field("tiny", description="Where the values not given come from.")
 
-    architecture: Literal["conditioned", "plain"] = Field(
+    architecture: Literal["conditioned", "plain", "pretrained"] = Field(
         "conditioned",
         description="conditioned: a UNet with cross-attention to tokens. plain: one for planes "
-        "alone, with self-attention in its middle block only.",
+        "alone, with self-attention in its middle block only. pretrained: `base`'s, for prompts.",
+    )
+    base: DataPath | None = Field(
+        None,
+        description="pretrained: a folder of a Stable Diffusion pipeline, or a name of the hub.",
+    )
+    lora_rank: int | None = Field(
+        None, ge=1, description="pretrained: train LoRA weights of this rank; default: the UNet."
     )
     channels: list[int] = [32, 64, 128]
     layers_per_block: int = Field(1, ge=1)
@@ -162,6 +169,20 @@ class GeneratorSettings(Settings):
         if not isinstance(given, dict):
             return given
         return {**PRESETS.get(given.get("preset", "tiny"), {}), **given}
+
+    @model_validator(mode="after")
+    def _pretrained(self) -> "GeneratorSettings":
+        pretrained = self.architecture == "pretrained"
+        if pretrained != (self.base is not None):
+            raise ValueError("`base` goes with architecture: pretrained, and only with it")
+        if self.lora_rank is not None and not pretrained:
+            raise ValueError("`lora_rank` goes with architecture: pretrained, and only with it")
+        if pretrained and self.latents != "model":
+            raise ValueError(
+                f"latents: {self.latents}, but a pretrained network knows latents as its "
+                "autoencoder scales them; set latents: model, or preset: osorio"
+            )
+        return self
 
     @model_validator(mode="after")
     def _planes_join(self) -> "GeneratorSettings":

@@ -6,7 +6,7 @@ cross-attention. A withheld condition is a plane of zeros under an indicator cha
 null tokens: one network serves classifier-free guidance (Ho and Salimans, arXiv 2207.12598).
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -36,8 +36,11 @@ class CrossAttentionNetwork(ConditionedNetwork):
         *,
         latent_shape: tuple[int, int, int],
         tile_size: int,
+        origin: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(settings, spec, latent_shape=latent_shape, tile_size=tile_size)
+        super().__init__(
+            settings, spec, latent_shape=latent_shape, tile_size=tile_size, origin=origin
+        )
         latent_channels, latent_size = latent_shape[0], latent_shape[1]
         check_levels(settings.channels, latent_size)
         width = settings.token_width

@@ -90,7 +90,12 @@ class ConditionBatch:
 
 
 class ConditionedNetwork(nn.Module, ABC):
-    """Predicts a process's target from a noisy latent and conditions; see `build_network`."""
+    """Predicts a process's target from a noisy latent and conditions; see `build_network`.
+
+    Attributes
+    ----------
+    origin : what a pretrained network was made of, to build it again; None for one of ours
+    """
 
     def __init__(
         self,
@@ -99,9 +104,11 @@ class ConditionedNetwork(nn.Module, ABC):
         *,
         latent_shape: tuple[int, int, int],
         tile_size: int,
+        origin: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.settings, self.spec, self.tile_size = settings, spec, tile_size
+        self.origin = origin
         self.latent_shape = tuple(latent_shape)
         self.process = Process(settings)
 
@@ -133,6 +140,14 @@ class ConditionedNetwork(nn.Module, ABC):
             drop = torch.zeros(len(noisy), names, dtype=torch.bool, device=noisy.device)
         return dict(zip(self.spec.names, drop.unbind(1), strict=True))
 
+    def weights_to_save(self) -> dict[str, torch.Tensor]:
+        """Name -> weight, of all that training may have changed."""
+        return self.state_dict()
+
+    def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
+        """Take what `weights_to_save` gave."""
+        self.load_state_dict(weights)
+
     def knows_without(self, signals: Collection[str]) -> bool:
         """Whether training withheld just these signals from some samples, as guidance needs."""
         alone = self.settings.signal_dropout
@@ -163,8 +178,9 @@ def build_network(
     latent_shape: tuple[int, int, int],
     tile_size: int,
     seed: int = 0,
+    origin: dict[str, Any] | None = None,
 ) -> ConditionedNetwork:
-    """An untrained network with weights drawn from `seed`.
+    """An untrained network with weights drawn from `seed`, or the pretrained one.
 
     Parameters
     ----------
@@ -174,6 +190,8 @@ def build_network(
         Channels, height and width of a latent.
     tile_size
         Side of the planes in pixels.
+    origin
+        Of a network that was saved, its `origin`: what a pretrained one was made of.
 
     Raises
     ------
@@ -184,7 +202,9 @@ def build_network(
     made = _architecture(settings.architecture)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = made(settings, spec, latent_shape=latent_shape, tile_size=tile_size)
+        network = made(
+            settings, spec, latent_shape=latent_shape, tile_size=tile_size, origin=origin
+        )
     return network.to(memory_format=torch.channels_last)
 
 
@@ -193,6 +213,10 @@ def _architecture(name: str) -> type[ConditionedNetwork]:
         from histosynth.diffusion.plain import PlainNetwork
 
         return PlainNetwork
+    if name == "pretrained":
+        from histosynth.diffusion.pretrained import PretrainedNetwork
+
+        return PretrainedNetwork
     from histosynth.diffusion.conditioned import CrossAttentionNetwork
 
     return CrossAttentionNetwork

@@ -5,7 +5,7 @@ channels, and self-attention stands in the middle block only. (Their configurati
 at 32, 16 and 8, which their UNet compares with its downsampling rates 1, 2 and 4: none matches.)
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import UNet2DModel
@@ -37,8 +37,11 @@ class PlainNetwork(ConditionedNetwork):
         *,
         latent_shape: tuple[int, int, int],
         tile_size: int,
+        origin: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(settings, spec, latent_shape=latent_shape, tile_size=tile_size)
+        super().__init__(
+            settings, spec, latent_shape=latent_shape, tile_size=tile_size, origin=origin
+        )
         others = [*spec.tokens, *spec.vectors]
         if others:
             raise InputError(

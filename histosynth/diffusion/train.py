@@ -132,6 +132,7 @@ def train_generator(
         "autoencoder": cache.autoencoder,
         "tiles": cache.tiles,
         "tile_size": tile_size,
+        "pretrained": None if network.origin is None else network.origin["fingerprint"],
         "trainer_version": TRAINER_VERSION,
         "base": None if base is None else sha256_file(base),
     }
@@ -198,10 +199,11 @@ def save_network(path: Path, network: ConditionedNetwork, cache: LatentCache) ->
         "signals": network.spec.to_dict(),
         "latent_shape": list(network.latent_shape),
         "tile_size": network.tile_size,
+        "origin": network.origin,
         "whitening": asdict(scaled(cache, network.settings.latents).whitening),
         "autoencoder": cache.autoencoder,
     }
-    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
+    weights = {name: value.contiguous() for name, value in network.weights_to_save().items()}
     with atomic_file(path) as partial:
         save_file(weights, partial, metadata={"histosynth": json.dumps(record)})
 
@@ -231,6 +233,7 @@ def load_network(
         SignalsSpec(**record["signals"]),
         latent_shape=tuple(record["latent_shape"]),
         tile_size=record["tile_size"],
+        origin=record.get("origin"),
     )
-    network.load_state_dict(weights)
+    network.load_weights(weights)
     return network.to(device).eval(), record
