@@ -32,7 +32,7 @@ STAGE_VERSIONS = {
     "condition": 1,
     "condition_table": 2,
     "train": 3,
-    "sample": 2,
+    "sample": 3,
     "external": 3,
     "roundtrip": 2,
     "reference": 1,
@@ -249,7 +249,10 @@ class Grid:
         return self.settings("train", generator=generator)
 
     def sample_settings(self, name: str) -> str:
-        return self.settings("sample", sampling=self.study.sampling_of(name).model_dump())
+        sampling = self.study.sampling_of(name).model_dump()
+        if isinstance(sampling["guidance_scale"], dict):  # whose order counts, here sorted away
+            sampling["guidance_scale"] = list(sampling["guidance_scale"].items())
+        return self.settings("sample", sampling=sampling)
 
     def condition_yaml(self, name: str) -> str:
         """The variant, fully resolved: an input of its training."""

@@ -23,6 +23,10 @@ def build_parser() -> argparse.ArgumentParser:
     made.add_argument("--test", type=Path, required=True, help="the test tiles it was drawn from")
     made.add_argument("--clusters", type=Path, help="folder of scripts/cluster.py")
     made.add_argument("--seed", type=int, default=0, help="generator seed (default: 0)")
+    made.add_argument("--name", help="of the set: CONDITION~gSCALE for a point of a guidance sweep")
+    made.add_argument(
+        "--part", type=int, nargs=2, default=(0, 1), metavar=("K", "N"), help="part K of 0..N-1"
+    )
     made.add_argument("--output", type=Path, required=True, help="tile set to write")
     return made
 
@@ -33,20 +37,38 @@ def main(args: argparse.Namespace) -> None:
     from histosynth.conditions import ConditionSpec
     from histosynth.config import Study
     from histosynth.device import pick_device
-    from histosynth.diffusion.condition_sampling import Generator, sample_condition
+    from histosynth.diffusion.condition_sampling import Generator, part_bounds, sample_condition
+    from histosynth.diffusion.manifest import manifest
+    from histosynth.diffusion.requests import Requests
+    from histosynth.errors import InputError
     from histosynth.tilesets import TileSet
 
     torch.set_num_threads(args.threads)
     study = Study.load(args.config)
     spec = ConditionSpec.load(args.condition, study)
+    name = args.name or spec.name
+    settings = study.sampling_of(name)
     test = TileSet.open(args.test)
     generator = Generator.load(
         spec, test, args.model, args.autoencoder, args.latents, device=pick_device()
     )
-    made = sample_condition(
-        generator, spec, test, study, args.table, args.clusters, seed=args.seed, output=args.output
+    requests = Requests.read(
+        spec, test, study, args.table, args.clusters, seed=args.seed, name=name, settings=settings
     )
-    log(f"{len(made)} images of {spec.name}, seed {args.seed}")
+    part, parts = args.part
+    if not 0 <= part < parts:
+        raise InputError(f"--part {part} {parts}: expected a part from 0 to {parts - 1}")
+    named = ("model", "autoencoder", "latents", "table", "test", "clusters")
+    files = {key: getattr(args, key) for key in named}
+    made = sample_condition(
+        generator,
+        requests,
+        manifest(generator, requests, files, root=args.config.parent),
+        output=args.output,
+        rows=part_bounds(len(requests), parts, settings.batch_size)[part],
+        log=log,
+    )
+    log(f"{len(made)} images of {name}, seed {args.seed}")
 
 
 if __name__ == "__main__":

@@ -1,44 +1,59 @@
-"""From a trained model and the condition table to a synthetic tile set."""
+"""From a trained model and the condition table to a synthetic tile set, in chunks and in parts.
 
+Images are made a chunk at a time, and each chunk is kept beside the output until all are there: a
+job that was killed goes on behind its last whole chunk. A set may also be sampled in parts by
+several jobs, whose sets are then joined. Chunks and parts end where batches end, so that what comes
+out is the same however the work was cut. Joining links files, and decodes nothing.
+"""
+
+import json
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from histosynth.clusters.files import read_assignments
 from histosynth.conditions.spec import ConditionSpec
-from histosynth.conditions.table import noise_seeds, read_condition_table, table_targets
-from histosynth.conditions.targets import TilePool
 from histosynth.diffusion.autoencoder import Autoencoder, autoencoder_fingerprint, load_autoencoder
-from histosynth.diffusion.checks import check_classes_of, check_model_of
+from histosynth.diffusion.checks import check_model_of
 from histosynth.diffusion.conditioning import sampling_source
 from histosynth.diffusion.latents import LatentCache, Whitening
+from histosynth.diffusion.manifest import joined
 from histosynth.diffusion.network import ConditionedNetwork
+from histosynth.diffusion.requests import Requests
 from histosynth.diffusion.sample import sample_images
-from histosynth.diffusion.synthetic import add_tiles, synthetic_row
+from histosynth.diffusion.state import discard_state
+from histosynth.diffusion.synthetic import add_tiles
 from histosynth.diffusion.train import load_network
-from histosynth.files import sha256_file
+from histosynth.errors import InputError
+from histosynth.tileset_links import link_tilesets, read_tables
+from histosynth.tileset_writer import read_description
 from histosynth.tilesets import TileSet, TileSetWriter
 
 if TYPE_CHECKING:
     import torch
 
-    from histosynth.config import Study
-
-SHARD = 1024  # images in memory at once; what comes out does not depend on it
+CHUNK = 512  # images in memory at once, and what a kill costs at most
 
 
 @dataclass(frozen=True)
 class Generator:
-    """A trained network with the autoencoder and whitening of its latents."""
+    """A trained network with the autoencoder and whitening of its latents.
+
+    Attributes
+    ----------
+    model : folder of the weights
+    fingerprint : of the autoencoder
+    """
 
     network: ConditionedNetwork
     autoencoder: Autoencoder
     whitening: Whitening
     device: "torch.device"
-    provenance: dict[str, Any]
+    model: Path
+    fingerprint: str
 
     @classmethod
     def load(
@@ -62,73 +77,120 @@ class Generator:
         decoder = load_autoencoder(autoencoder, device=device)
         fingerprint = autoencoder_fingerprint(decoder)
         check_model_of(model, record, spec, autoencoder=fingerprint, tile_size=test.size[0])
-        cache = LatentCache.open(latents, autoencoder=fingerprint)
-        provenance = {
-            "weights": sha256_file(model / "weights.safetensors"),
-            "autoencoder": fingerprint,
-        }
-        return cls(network, decoder, cache.whitening, device, provenance)
+        LatentCache.open(latents, autoencoder=fingerprint)  # refuses another autoencoder's
+        whitening = Whitening(**{name: tuple(of) for name, of in record["whitening"].items()})
+        return cls(network, decoder, whitening, device, model, fingerprint)
+
+    def images(self, requests: Requests, positions: np.ndarray) -> np.ndarray:
+        """The images at some positions of the condition table, uint8 (n, H, W, 3)."""
+        return sample_images(
+            self.network,
+            self.autoencoder,
+            self.whitening,
+            sampling_source(requests.spec, requests.targets.take(positions)),
+            seeds=requests.noise_seeds[positions],
+            settings=requests.settings,
+            device=self.device,
+        )
+
+
+def part_bounds(n: int, parts: int, batch_size: int) -> list[tuple[int, int]]:
+    """First and last-but-one image of each part of n, as equal as whole batches can be."""
+    batches = -(-n // batch_size)
+    edges = [min(n, batch_size * (batches * i // parts)) for i in range(parts + 1)]
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def chunks_of(output: Path) -> Path:
+    """Where the finished chunks of a set lie until it stands."""
+    return output.with_name(f".{output.name}.state")
 
 
 def sample_condition(
     generator: Generator,
-    spec: ConditionSpec,
-    test: TileSet,
-    study: "Study",
-    table: Path,
-    clusters: Path | None,
+    requests: Requests,
+    about: dict[str, Any],
     *,
-    seed: int,
     output: Path,
+    rows: tuple[int, int],
+    log: Callable[[str], None],
 ) -> TileSet:
-    """Sample every row of the condition table and write the synthetic tile set.
+    """Sample images rows[0] up to rows[1] of the condition table and write their tile set.
+
+    Finished chunks lie in a hidden folder beside the output, so that they survive a retry; it is
+    removed once the output stands.
 
     Parameters
     ----------
-    table : Parquet file of the condition table
-    clusters : folder of the cluster assignments, where the condition uses them
-    seed : the generator's seed, which also chooses the noise
+    about : `manifest.manifest` of the requests
     """
-    check_classes_of(test, study)
-    rows = read_condition_table(table, test)
-    pool = TilePool.of(
-        test, spec.needs, label_names=study.label_names, clusters=read_assignments(clusters)
-    )
-    targets = table_targets(rows, pool, test.classes)
-    seeds = noise_seeds(rows, seed)
-    shown = spec.shown_tiles(targets)
-    provenance = generator.provenance | {
-        "condition": spec.resolved(),
-        "seed": seed,
-        "sampling": study.sampling_of(spec.name).model_dump(mode="json"),
-        "test": test.fingerprint,
-    }
-    classes = test.classes if "maps" in spec.provides else ()
+    state = chunks_of(output)
+    batch_size = requests.settings.batch_size
+    step = max(1, CHUNK // batch_size) * batch_size
+    chunks, kept = [], 0
+    for start in range(*rows, step):
+        stop = min(start + step, rows[1])
+        chunk = state / f"{start:06d}-{stop:06d}"
+        identity = about | {"rows": [start, stop]}
+        if _is_finished(chunk, identity):
+            kept += stop - start
+        else:
+            _write_chunk(generator, requests, identity, chunk)
+        chunks.append(chunk)
+    if kept:
+        log(f"went on: {kept} of {rows[1] - rows[0]} images were there from before")
+    join(chunks, output)
+    discard_state(state)
+    return TileSet.open(output)
+
+
+def _write_chunk(
+    generator: Generator, requests: Requests, identity: dict[str, Any], folder: Path
+) -> None:
     started = time.monotonic()
-    with TileSetWriter(output, classes=classes, provenance=provenance) as writer:
-        for start in range(0, len(rows), SHARD):
-            shard = np.arange(start, min(start + SHARD, len(rows)))
-            images = sample_images(
-                generator.network,
-                generator.autoencoder,
-                generator.whitening,
-                sampling_source(spec, targets.take(shard)),
-                seeds=seeds[shard],
-                settings=study.sampling_of(spec.name),
-                device=generator.device,
-            )
-            described = [
-                synthetic_row(
-                    test.table.iloc[int(rows["test_row"].iloc[i])],
-                    tile_id=f"{spec.name}-s{seed}-{i:06d}",
-                    condition=spec.name,
-                    seed=seed,
-                    provides=spec.provides,
-                    cluster=int(rows["cluster"].iloc[i]),
-                    crop_tile_ids=shown[i],
-                )
-                for i in shard
-            ]
-            add_tiles(writer, images, described, test, targets.rows[shard])
-        writer.provenance["seconds"] = round(time.monotonic() - started, 2)
+    positions = np.arange(*identity["rows"])
+    images = generator.images(requests, positions)
+    provenance = {**identity, "seconds": round(time.monotonic() - started, 2)}
+    with TileSetWriter(folder, classes=requests.classes, provenance=provenance) as writer:
+        test_rows = requests.targets.rows[positions]
+        add_tiles(writer, images, requests.described(positions), requests.test, test_rows)
+
+
+def _is_finished(chunk: Path, identity: dict[str, Any]) -> bool:
+    """Whether the chunk is there, and made of the same."""
+    if not (chunk / "tileset.json").is_file():
+        return False
+    told = {k: v for k, v in read_description(chunk)["provenance"].items() if k != "seconds"}
+    return json.dumps(told) == json.dumps(identity)  # the order of guided signals counts, too
+
+
+def join(parts: Sequence[Path], output: Path) -> None:
+    """Make one set of parts (or chunks) in their order, by links to their files.
+
+    Raises
+    ------
+    InputError
+        They are not neighbouring parts of one set.
+    """
+    provenance = joined([read_description(p)["provenance"] for p in parts], names=list(parts))
+    table = read_tables(parts)
+    link_tilesets(output, parts, table=table, rows=np.arange(len(table)), provenance=provenance)
+
+
+def join_parts(parts: Sequence[Path], output: Path) -> TileSet:
+    """Make the whole set of all its parts, in their order.
+
+    Raises
+    ------
+    InputError
+        They are not the parts of one set, or not all of them.
+    """
+    about = [read_description(part)["provenance"] for part in parts]
+    found, n = (about[0]["rows"][0], about[-1]["rows"][1]), about[0]["sampling"]["n"]
+    if found != (0, n):
+        raise InputError(
+            f"{parts[0]} to {parts[-1]} hold images {found[0]} to {found[1] - 1} of {n}; give all "
+            "parts of the set"
+        )
+    join(parts, output)
     return TileSet.open(output)

@@ -1,0 +1,121 @@
+"""The manifest of a synthetic set: everything needed to make any of its images again.
+
+It is the set's provenance in tileset.json: the sampling settings, the condition, the seed, and the
+hash and place of each file that the images came from. Image i is row i of the set; its noise seed
+stands in the set's table.
+"""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histosynth.device import versions
+from histosynth.diffusion.requests import Requests
+from histosynth.errors import InputError
+from histosynth.files import sha256_file, short_hash
+
+if TYPE_CHECKING:
+    from histosynth.diffusion.condition_sampling import Generator
+
+# What may differ between two parts of one set.
+OF_ONE_PART = ("rows", "seconds", "device")
+# What must be as it was for an image to come out again, in words.
+HASHES = {
+    "weights": "the generator's weights",
+    "autoencoder": "the autoencoder",
+    "whitening": "the whitening of the latents",
+    "table": "the condition table",
+    "test": "the test tiles",
+    "clusters": "the clusters",
+}
+FILE_OF = {"weights": "model", "whitening": "latents"}  # where that is not the hash's own name
+
+
+def manifest(
+    generator: "Generator", requests: Requests, files: dict[str, Path | None], *, root: Path
+) -> dict[str, Any]:
+    """What the images of `requests` are made of.
+
+    Parameters
+    ----------
+    files : model, autoencoder, latents, table, test and clusters (None where there are none)
+    root : the folder that the paths are told from: the study's results
+    """
+    return {
+        "name": requests.name,
+        "condition": requests.spec.resolved(),
+        "seed": requests.seed,
+        "sampling": requests.settings.model_dump(mode="json", exclude={"shards"}),
+        **hashes(generator, requests, files["table"], files["clusters"]),
+        "files": {
+            name: None if path is None else Path(os.path.relpath(path, root)).as_posix()
+            for name, path in files.items()
+        },
+        "versions": versions("torch", "diffusers", "numpy"),
+        "device": generator.device.type,
+    }
+
+
+def hashes(
+    generator: "Generator", requests: Requests, table: Path | None, clusters: Path | None
+) -> dict[str, str | None]:
+    """The hash of everything that an image comes from, by `HASHES`."""
+    assert table is not None
+    return {
+        "weights": sha256_file(generator.model / "weights.safetensors"),
+        "autoencoder": generator.fingerprint,
+        "whitening": short_hash(asdict(generator.whitening)),
+        "table": sha256_file(table),
+        "test": requests.test.fingerprint,
+        "clusters": None if clusters is None else sha256_file(clusters / "assignments.parquet"),
+    }
+
+
+def check_hashes(told: dict[str, Any], found: dict[str, str | None], *, folder: Path) -> None:
+    """What is there now must be what the set in `folder` was made of.
+
+    Raises
+    ------
+    InputError
+        Something has other contents; it is named with both hashes.
+    """
+    for name, words in HASHES.items():
+        if told[name] != found[name]:
+            path = told["files"][FILE_OF.get(name, name)]
+            raise InputError(
+                f"{folder}: was made with {words} of hash {told[name]}, but {path} has "
+                f"{found[name]} now; restore what the set was made with, or sample it again"
+            )
+
+
+def joined(parts: list[dict[str, Any]], *, names: list[Path]) -> dict[str, Any]:
+    """The manifest of a set joined of parts in their order, from the parts' own.
+
+    Raises
+    ------
+    InputError
+        They are not the parts of one set; what differs, or which rows lack, is named.
+    """
+    shared = [{k: v for k, v in part.items() if k not in OF_ONE_PART} for part in parts]
+    for path, other in zip(names, shared, strict=True):
+        differing = [k for k in shared[0] | other if shared[0].get(k) != other.get(k)]
+        if differing:
+            raise InputError(
+                f"{names[0]} and {path} are parts of different sets: they differ in "
+                f"{', '.join(differing)}; delete the parts and sample again"
+            )
+    end = parts[0]["rows"][0]
+    for path, part in zip(names, parts, strict=True):
+        if part["rows"][0] != end:
+            raise InputError(
+                f"{path}: begins with image {part['rows'][0]}, expected {end}; give all parts of "
+                "the set, in their order"
+            )
+        end = part["rows"][1]
+    devices = sorted({part["device"] for part in parts})
+    return shared[0] | {
+        "rows": [parts[0]["rows"][0], end],
+        "device": ", ".join(devices),
+        "seconds": round(sum(part["seconds"] for part in parts), 2),
+    }

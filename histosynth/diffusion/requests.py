@@ -1,0 +1,107 @@
+"""What images are asked for: rows of the condition table, with their conditions and their noise."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from histosynth.clusters.files import read_assignments
+from histosynth.conditions.spec import ConditionSpec
+from histosynth.conditions.table import noise_seeds, read_condition_table, table_targets
+from histosynth.conditions.targets import Targets, TilePool
+from histosynth.diffusion.checks import check_classes_of
+from histosynth.diffusion.synthetic import synthetic_row
+from histosynth.tilesets import TileSet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from histosynth.config import Study
+    from histosynth.generator_settings import SamplingSettings
+
+
+@dataclass(frozen=True)
+class Requests:
+    """The images of one condition and generator seed, by their position in the condition table.
+
+    Attributes
+    ----------
+    name : of the set: the condition's, or that of a point of its guidance sweep
+    test : the tiles whose conditions are asked for
+    rows : the condition table
+    noise_seeds : int64 (n,), the seed of each image's noise
+    """
+
+    name: str
+    spec: ConditionSpec
+    settings: "SamplingSettings"
+    seed: int
+    test: TileSet
+    rows: "pd.DataFrame"
+    targets: Targets
+    noise_seeds: np.ndarray
+
+    @classmethod
+    def read(
+        cls,
+        spec: ConditionSpec,
+        test: TileSet,
+        study: "Study",
+        table: Path,
+        clusters: Path | None,
+        *,
+        seed: int,
+        name: str,
+        settings: "SamplingSettings",
+    ) -> "Requests":
+        """Read the table and what the condition needs of the test tiles.
+
+        Parameters
+        ----------
+        table : Parquet file of the condition table
+        clusters : folder of the cluster assignments, where the condition uses them
+        seed : the generator's seed, which also chooses the noise
+
+        Raises
+        ------
+        InputError
+            The table is of other tiles, the maps of other classes, or something needed is missing.
+        """
+        check_classes_of(test, study)
+        rows = read_condition_table(table, test)
+        pool = TilePool.of(
+            test, spec.needs, label_names=study.label_names, clusters=read_assignments(clusters)
+        )
+        targets = table_targets(rows, pool, test.classes)
+        return cls(name, spec, settings, seed, test, rows, targets, noise_seeds(rows, seed))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Classes of the maps that the images carry; none where no map was asked for."""
+        return self.test.classes if "maps" in self.spec.provides else ()
+
+    def tile_id(self, i: int) -> str:
+        """The name of image i: unique in its set, and telling which set that is."""
+        name = self.name.replace("~", "-").replace(".", "_")
+        return f"{name}-s{self.seed}-{i:06d}"
+
+    def described(self, positions: np.ndarray) -> list[dict[str, Any]]:
+        """The rows of a synthetic set's table for the images at some positions."""
+        shown = self.spec.shown_tiles(self.targets.take(positions))
+        return [
+            synthetic_row(
+                self.test.table.iloc[int(self.rows["test_row"].iloc[i])],
+                tile_id=self.tile_id(i),
+                condition=self.name,
+                seed=self.seed,
+                provides=self.spec.provides,
+                cluster=int(self.rows["cluster"].iloc[i]),
+                crop_tile_ids=tiles,
+            )
+            | {"noise_seed": int(self.noise_seeds[i])}
+            for i, tiles in zip(positions.tolist(), shown, strict=True)
+        ]
