@@ -47,7 +47,8 @@ def check_study(study: Study) -> None:
 
 def _models(study: Study) -> dict[str, str]:
     """Key -> folder or name of the hub, for the pretrained models that a study names."""
-    models = {"autoencoder.path": study.autoencoder.path} if study.autoencoder.path else {}
+    named = {"autoencoder.path": study.autoencoder.path, "generator.base": study.generator.base}
+    models = {key: name for key, name in named.items() if name is not None}
     for name, condition in study.conditions.items():
         with suppress(InputError):  # reported by `check_conditions`
             signals = ConditionSpec.of(study, name).signals if condition.signals else ()

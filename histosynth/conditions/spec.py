@@ -72,6 +72,12 @@ class ConditionSpec:
             _check_needs(signal, study, key)
             _check_architecture(signal, study, key)
             made.append(signal)
+        if study.generator.architecture == "pretrained" and not made:
+            raise InputError(
+                f"conditions.{name}.signals: there are none, but generator.architecture: "
+                f"pretrained (preset {study.generator.preset}) always reads a prompt; give one "
+                "whose template is a constant sentence"
+            )
         follows = study.label is not None and study.label.source == "class_fraction"
         bases = study.bases_of(name) if name in study.conditions else []
         return cls(name, tuple(made), follows, next(iter(bases), None), _added(study, made, bases))
@@ -192,4 +198,10 @@ def _check_architecture(signal: Signal, study: "Study", key: str) -> None:
             f"{key}: signal {signal.kind!r} joins as a {signal.joins}, but generator.architecture: "
             f"plain (preset {generator.preset}) takes planes only, such as map and crop; drop the "
             "signal, or set generator.architecture: conditioned"
+        )
+    if generator.architecture == "pretrained" and signal.joins != "vector":
+        raise InputError(
+            f"{key}: signal {signal.kind!r} joins as {signal.joins}, but generator.architecture: "
+            f"pretrained (preset {generator.preset}) takes vectors only; say it in the words of a "
+            "prompt, or set generator.architecture: conditioned"
         )
