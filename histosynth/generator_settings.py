@@ -209,4 +209,7 @@ class SamplingSettings(Settings):
     steps: int = Field(25, ge=1)
     guidance_scale: float = Field(1.5, ge=0)
     batch_size: int = Field(32, ge=1)
+    shards: int = Field(
+        1, ge=1, description="Jobs that sample one set, each its part; what comes out is the same."
+    )
     seed: int = 0
