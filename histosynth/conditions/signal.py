@@ -36,7 +36,8 @@ class Signal(ABC):
     ----------
     kind : the name in a study's YAML
     joins : how the network takes it
-    needs : what it needs of the tiles, among maps, labels, clusters, images
+    needs : what it needs of the tiles, among maps, labels, clusters, images and
+        features:<encoder of the study>
     provides : what a synthetic tile carries thanks to it, among maps, labels, clusters
     """
 
@@ -74,6 +75,13 @@ class Signal(ABC):
         """What stands for a vector where it is withheld, float32 (width,) or (length, width).
 
         None, the default, leaves it to the network to learn one.
+        """
+        return None
+
+    def statistics(self, pool: "TilePool") -> tuple[np.ndarray, np.ndarray] | None:
+        """Mean and spread by which a network is to standardise a vector, float32 (width,) each.
+
+        Of the tiles to train on. None, the default, gives the network the vector as it is.
         """
         return None
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
+from histosynth.conditions.embedding import conditioning_encoders
 from histosynth.conditions.signal import Joins, Signal, get_signal
 from histosynth.errors import InputError
 from histosynth.settings import SignalSettings
@@ -108,7 +109,7 @@ class ConditionSpec:
 
     @property
     def needs(self) -> set[str]:
-        """What the signals need of the tiles: among images, maps, labels, clusters."""
+        """What the signals need of the tiles, as `Signal.needs`."""
         return set().union(*(signal.needs for signal in self.signals))
 
     @property
@@ -136,6 +137,11 @@ class ConditionSpec:
     def encode(self, targets: "Targets") -> dict[str, np.ndarray]:
         """What each signal tells the network of b targets, by its kind, as `Signal.encode`."""
         return {signal.kind: signal.encode(targets) for signal in self.signals}
+
+    def statistics(self, pool: "TilePool") -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Mean and spread of the vectors that are to be standardised, as `Signal.statistics`."""
+        named = {signal.kind: signal.statistics(pool) for signal in self.signals}
+        return {kind: found for kind, found in named.items() if found is not None}
 
     def shown_tiles(self, targets: "Targets") -> list[list[str]]:
         """For each target the ids of the tiles whose pixels the signals show, without repeats."""
@@ -183,6 +189,11 @@ def _check_needs(signal: Signal, study: "Study", key: str) -> None:
         ),
         "maps": (not study.classes, "`classes` is empty; list the tissue classes and mask values"),
     }
+    for name in conditioning_encoders(signal.needs):
+        missing[f"features:{name}"] = (
+            name not in study.encoders,
+            f"`encoders` has no such entry (it has: {', '.join(study.encoders) or 'none'}); add it",
+        )
     for need in sorted(signal.needs & missing.keys()):
         lacking, cure = missing[need]
         if lacking:

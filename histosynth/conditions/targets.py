@@ -9,6 +9,8 @@ import numpy as np
 from histosynth.errors import InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from histosynth.tilesets import TileSet
@@ -67,6 +69,7 @@ class TilePool:
     images : n arrays uint8 (H, W, 3), or None where no signal asks for them
     maps : n arrays uint8 (H, W) of class indices (255: unlabelled), or None
     labels, clusters : int64 (n,), or None
+    features : encoder -> its features, float32 (n, d)
     slides : int64 (n,), equal for tiles of one slide
     tile_ids : n names
     classes : number of map classes
@@ -80,6 +83,7 @@ class TilePool:
     maps: Sequence[np.ndarray] | None = None
     labels: np.ndarray | None = None
     clusters: np.ndarray | None = None
+    features: Mapping[str, np.ndarray] = field(default_factory=dict)
     classes: int = 0
     boxes: np.ndarray | None = None
     memo: dict[Hashable, Any] = field(default_factory=dict, repr=False)
@@ -92,12 +96,14 @@ class TilePool:
         *,
         label_names: Sequence[str] = (),
         clusters: "pd.DataFrame | None" = None,
+        features: "Mapping[str, str | Path] | None" = None,
     ) -> "TilePool":
-        """Read what `needs` names (images, maps, labels, clusters) of a tile set.
+        """Read what `needs` names (images, maps, labels, clusters, features) of a tile set.
 
         Parameters
         ----------
         clusters : rows (tile_id, cluster), as in assignments.parquet
+        features : encoder -> .npy of scripts/embed.py
 
         Raises
         ------
@@ -121,6 +127,10 @@ class TilePool:
             pool.labels = label_ids(tiles, label_names)
         if "clusters" in needs:
             pool.clusters = cluster_ids(tiles, clusters)
+        pool.features = {
+            encoder: _features_of(tiles, encoder, features or {})
+            for encoder in (n.removeprefix("features:") for n in needs if n.startswith("features:"))
+        }
         return pool
 
     def __len__(self) -> int:
@@ -139,9 +149,21 @@ class TilePool:
             maps=some(self.maps),
             labels=None if self.labels is None else self.labels[rows],
             clusters=None if self.clusters is None else self.clusters[rows],
+            features={name: values[rows] for name, values in self.features.items()},
             classes=self.classes,
             boxes=None if self.boxes is None else self.boxes[rows],
         )
+
+
+def _features_of(tiles: "TileSet", encoder: str, paths: "Mapping[str, str | Path]") -> np.ndarray:
+    from histosynth.clusters.files import read_features
+
+    if encoder not in paths:
+        raise InputError(
+            f"the condition needs features of {tiles.folder} by the encoder {encoder}, but none "
+            f"were given; pass those of scripts/embed.py as --features {encoder}=FILE.npy"
+        )
+    return read_features(paths[encoder], tiles)
 
 
 def _boxes(tiles: "TileSet") -> np.ndarray | None:

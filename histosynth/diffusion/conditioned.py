@@ -21,6 +21,7 @@ from histosynth.diffusion.network import (
     norm_groups,
 )
 from histosynth.diffusion.planes import plane_stem, stack_planes
+from histosynth.diffusion.vectors import Statistics, VectorLayer
 
 if TYPE_CHECKING:
     from histosynth.generator_settings import GeneratorSettings
@@ -54,7 +55,7 @@ class CrossAttentionNetwork(ConditionedNetwork):
             {name: nn.Embedding(size + 1, width) for name, size in spec.tokens.items()}
         )
         self.vector_layers = nn.ModuleDict(
-            {name: nn.Linear(size, width) for name, size in spec.vectors.items()}
+            {name: VectorLayer(size, width) for name, size in spec.vectors.items()}
         )
         self.null_vectors = nn.ParameterDict(
             {name: nn.Parameter(torch.zeros(width)) for name in spec.vectors}
@@ -98,6 +99,12 @@ class CrossAttentionNetwork(ConditionedNetwork):
             mid_block_additional_residual=middle,
             return_dict=False,
         )[0]
+
+    def standardise(self, statistics: Statistics) -> None:
+        for name, (mean, spread) in statistics.items():
+            layer = self.vector_layers[name]
+            assert isinstance(layer, VectorLayer)
+            layer.standardise(mean, spread)
 
     def _tokens(
         self, conditions: ConditionBatch, withheld: dict[str, torch.Tensor], n: int

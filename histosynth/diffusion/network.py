@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from histosynth.diffusion.process import Process
+from histosynth.diffusion.vectors import Statistics
 from histosynth.errors import InputError
 
 if TYPE_CHECKING:
@@ -139,6 +140,14 @@ class ConditionedNetwork(nn.Module, ABC):
             names = len(self.spec.names)
             drop = torch.zeros(len(noisy), names, dtype=torch.bool, device=noisy.device)
         return dict(zip(self.spec.names, drop.unbind(1), strict=True))
+
+    def standardise(self, statistics: Statistics) -> None:
+        """Set by which mean and spread vectors are standardised, before training."""
+        if statistics:
+            raise InputError(
+                f"generator.architecture: {self.settings.architecture} does not standardise "
+                f"vectors, as the signal {', '.join(statistics)} needs; take conditioned"
+            )
 
     def weights_to_save(self) -> dict[str, torch.Tensor]:
         """Name -> weight, of all that training may have changed."""
