@@ -16,6 +16,7 @@ from histosynth.cohort_settings import Cohort, Label, Split, Tiling, TissueClass
 from histosynth.config_errors import explain
 from histosynth.errors import InputError
 from histosynth.generator_settings import AutoencoderSettings, GeneratorSettings, SamplingSettings
+from histosynth.presets import SAMPLING, with_preset
 from histosynth.settings import (
     Clusters,
     Condition,
@@ -66,6 +67,16 @@ class Study(Settings):
             if repeated:
                 raise ValueError(f"{kind} {', '.join(repeated)} is given more than once")
         return classes
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sample_as_preset(cls, given: Any) -> Any:
+        """A generator's preset says how it is sampled too."""
+        generator = given.get("generator") if isinstance(given, dict) else None
+        if not isinstance(generator, dict):
+            return given
+        sampling = with_preset(given.get("sampling", {}), SAMPLING, generator.get("preset"))
+        return {**given, "sampling": sampling}
 
     @model_validator(mode="after")
     def _references(self) -> "Study":

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from histosynth.presets import PRESETS, PresetName
+from histosynth.presets import PRESETS, PresetName, with_preset
 from histosynth.settings_base import DataPath, Fraction, Settings
 
 
@@ -130,6 +130,12 @@ class GeneratorSettings(Settings):
         "linear", description="The learning rate after warm-up: falling to zero, or constant."
     )
     weight_decay: float = Field(0.01, ge=0)
+    beta2: float = Field(
+        0.95, ge=0, lt=1, description="Of AdamW, for squared gradients; its beta1 is 0.9."
+    )
+    max_gradient_norm: float | None = Field(
+        1.0, gt=0, description="Longer gradients are shortened to it; null: they stay as they are."
+    )
     ema_widths: list[Annotated[float, Field(gt=0, le=0.28)]] = Field(
         [0.05, 0.1],
         description="Relative widths of power-function averages of the weights "
@@ -168,7 +174,7 @@ class GeneratorSettings(Settings):
     def _fill_from_preset(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        return {**PRESETS.get(given.get("preset", "tiny"), {}), **given}
+        return with_preset(given, PRESETS, given.get("preset", "tiny"))
 
     @model_validator(mode="after")
     def _pretrained(self) -> "GeneratorSettings":

@@ -42,6 +42,8 @@ class Plan:
     batch_size : samples of a step, in however many pieces they go through
     learning_rate : the highest, after `warmup_steps`
     decay : from there linearly to zero at `steps`, or constant
+    beta2 : of AdamW; its beta1 is 0.9
+    max_gradient_norm : longer gradients are shortened to it
     ema_widths : relative widths of power-function averages
     ema_decay : an exponential average instead; neither: the last weights count
     micro_batch : samples that go through at once; `auto` halves them where memory runs out
@@ -53,6 +55,8 @@ class Plan:
     warmup_steps: int = 0
     decay: Literal["linear", "constant"] = "linear"
     weight_decay: float = 0.0
+    beta2: float = 0.95
+    max_gradient_norm: float = 1.0
     ema_widths: Sequence[float] = ()
     ema_decay: float | None = None
     micro_batch: MicroBatch = None
@@ -155,7 +159,7 @@ class _Run:
         self.optimizer = torch.optim.AdamW(
             self.weights,
             lr=plan.learning_rate,
-            betas=(0.9, 0.95),
+            betas=(0.9, plan.beta2),
             weight_decay=plan.weight_decay,
             fused=True,
         )
@@ -213,7 +217,7 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.rate(self.step)
         loss = self._accumulate()
-        norm = torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(self.weights, self.plan.max_gradient_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         for average in self.averages.values():

@@ -6,6 +6,7 @@ how a batch is cut.
 """
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -161,6 +162,8 @@ def train_generator(
             warmup_steps=settings.warmup_steps,
             decay=settings.decay,
             weight_decay=settings.weight_decay,
+            beta2=settings.beta2,
+            max_gradient_norm=settings.max_gradient_norm or math.inf,
             ema_widths=settings.ema_widths,
             ema_decay=settings.ema_decay,
             micro_batch=settings.micro_batch,
