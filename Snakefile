@@ -39,6 +39,7 @@ wildcard_constraints:
     set="(real|synthetic)/.+",
     seed=r"\d+",
     chunk=r"\d+",
+    part=r"\d+",
     split="train|val|test",
     kind="segmenter|classifier",
 

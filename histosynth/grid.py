@@ -201,6 +201,12 @@ class Grid:
         return next((s.options for s in signals if s.kind == "crop"), None)
 
     @property
+    def parts(self) -> int:
+        """Jobs that share the sampling of one set: no more than it has batches."""
+        sampling = self.study.sampling
+        return min(sampling.shards, -(-sampling.n // sampling.batch_size))
+
+    @property
     def asks_for_maps(self) -> bool:
         """Whether any generator reads a map."""
         return any("maps" in ConditionSpec.of(self.study, name).needs for name in self.trained)
@@ -249,7 +255,7 @@ class Grid:
         return self.settings("train", generator=generator)
 
     def sample_settings(self, name: str) -> str:
-        sampling = self.study.sampling_of(name).model_dump()
+        sampling = self.study.sampling_of(name).model_dump(exclude={"shards"})
         if isinstance(sampling["guidance_scale"], dict):  # whose order counts, here sorted away
             sampling["guidance_scale"] = list(sampling["guidance_scale"].items())
         return self.settings("sample", sampling=sampling)

@@ -26,6 +26,12 @@ rule condition_table:
         " --train {input.train} {params.clusters} --output {output.table} 2>&1 | tee {log}"
 
 
+# One job samples a set, or several a part each, which one more job joins by links.
+SAMPLED = "synthetic/{condition}/seed{seed}"
+if GRID.parts > 1:
+    SAMPLED = "parts/{condition}/seed{seed}/{part}"
+
+
 rule sample:
     input:
         condition="<results>/conditions/{condition}.yaml",
@@ -36,9 +42,9 @@ rule sample:
         test="<results>/tilesets/real/test",
         clusters=clusters_of,
     output:
-        folder=directory("<results>/tilesets/synthetic/{condition}/seed{seed}"),
+        folder=directory(f"<results>/tilesets/{SAMPLED}"),
     log:
-        "<logs>/sample/{condition}/seed{seed}.log",
+        f"<logs>/sample/{SAMPLED}.log",
     wildcard_constraints:
         condition=GRID.trained_pattern,
     priority: 40
@@ -53,13 +59,40 @@ rule sample:
         config=CONFIG,
         settings=lambda wildcards: GRID.sample_settings(wildcards.condition),
         clusters=clusters_option,
+        part=lambda wildcards: f"{wildcards.get('part', 0)} {GRID.parts}",
     message:
         "Sampling {wildcards.condition}, seed {wildcards.seed}"
     shell:
         "python scripts/sample.py --config {params.config} --threads {threads}"
         " --condition {input.condition} --model {input.model} --autoencoder {input.autoencoder}"
         " --latents {input.latents} --table {input.table} --test {input.test} {params.clusters}"
-        " --seed {wildcards.seed} --output {output.folder} 2>&1 | tee {log}"
+        " --seed {wildcards.seed} --part {params.part} --output {output.folder} 2>&1 | tee {log}"
+
+
+if GRID.parts > 1:
+
+    rule join_parts:
+        input:
+            parts=expand(
+                "<results>/tilesets/parts/{{condition}}/seed{{seed}}/{part}",
+                part=range(GRID.parts),
+            ),
+        output:
+            folder=directory("<results>/tilesets/synthetic/{condition}/seed{seed}"),
+        log:
+            "<logs>/join_parts/{condition}/seed{seed}.log",
+        wildcard_constraints:
+            condition=GRID.trained_pattern,
+        conda:
+            "../envs/histosynth.yaml"
+        resources:
+            mem_mb=2000,
+            runtime=30,
+        message:
+            "Joining the parts of {wildcards.condition}, seed {wildcards.seed}"
+        shell:
+            "python scripts/join_parts.py --parts {input.parts} --output {output.folder}"
+            " 2>&1 | tee {log}"
 
 
 rule roundtrip:
