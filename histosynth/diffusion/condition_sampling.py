@@ -8,7 +8,7 @@ out is the same however the work was cut. Joining links files, and decodes nothi
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,16 +19,14 @@ from histosynth.conditions.spec import ConditionSpec
 from histosynth.diffusion.autoencoder import Autoencoder, autoencoder_fingerprint, load_autoencoder
 from histosynth.diffusion.checks import check_model_of
 from histosynth.diffusion.conditioning import sampling_source
+from histosynth.diffusion.joining import join
 from histosynth.diffusion.latents import LatentCache, Whitening
-from histosynth.diffusion.manifest import joined
 from histosynth.diffusion.network import ConditionedNetwork
 from histosynth.diffusion.requests import Requests
 from histosynth.diffusion.sample import sample_images
 from histosynth.diffusion.state import discard_state
 from histosynth.diffusion.synthetic import add_tiles
 from histosynth.diffusion.train import load_network
-from histosynth.errors import InputError
-from histosynth.tileset_links import link_tilesets, read_tables
 from histosynth.tileset_writer import read_description
 from histosynth.tilesets import TileSet, TileSetWriter
 
@@ -162,35 +160,3 @@ def _is_finished(chunk: Path, identity: dict[str, Any]) -> bool:
         return False
     told = {k: v for k, v in read_description(chunk)["provenance"].items() if k != "seconds"}
     return json.dumps(told) == json.dumps(identity)  # the order of guided signals counts, too
-
-
-def join(parts: Sequence[Path], output: Path) -> None:
-    """Make one set of parts (or chunks) in their order, by links to their files.
-
-    Raises
-    ------
-    InputError
-        They are not neighbouring parts of one set.
-    """
-    provenance = joined([read_description(p)["provenance"] for p in parts], names=list(parts))
-    table = read_tables(parts)
-    link_tilesets(output, parts, table=table, rows=np.arange(len(table)), provenance=provenance)
-
-
-def join_parts(parts: Sequence[Path], output: Path) -> TileSet:
-    """Make the whole set of all its parts, in their order.
-
-    Raises
-    ------
-    InputError
-        They are not the parts of one set, or not all of them.
-    """
-    about = [read_description(part)["provenance"] for part in parts]
-    found, n = (about[0]["rows"][0], about[-1]["rows"][1]), about[0]["sampling"]["n"]
-    if found != (0, n):
-        raise InputError(
-            f"{parts[0]} to {parts[-1]} hold images {found[0]} to {found[1] - 1} of {n}; give all "
-            "parts of the set"
-        )
-    join(parts, output)
-    return TileSet.open(output)

@@ -18,8 +18,6 @@ from histosynth.files import sha256_file, short_hash
 if TYPE_CHECKING:
     from histosynth.diffusion.condition_sampling import Generator
 
-# What may differ between two parts of one set.
-OF_ONE_PART = ("rows", "seconds", "device")
 # What must be as it was for an image to come out again, in words.
 HASHES = {
     "weights": "the generator's weights",
@@ -87,35 +85,3 @@ def check_hashes(told: dict[str, Any], found: dict[str, str | None], *, folder: 
                 f"{folder}: was made with {words} of hash {told[name]}, but {path} has "
                 f"{found[name]} now; restore what the set was made with, or sample it again"
             )
-
-
-def joined(parts: list[dict[str, Any]], *, names: list[Path]) -> dict[str, Any]:
-    """The manifest of a set joined of parts in their order, from the parts' own.
-
-    Raises
-    ------
-    InputError
-        They are not the parts of one set; what differs, or which rows lack, is named.
-    """
-    shared = [{k: v for k, v in part.items() if k not in OF_ONE_PART} for part in parts]
-    for path, other in zip(names, shared, strict=True):
-        differing = [k for k in shared[0] | other if shared[0].get(k) != other.get(k)]
-        if differing:
-            raise InputError(
-                f"{names[0]} and {path} are parts of different sets: they differ in "
-                f"{', '.join(differing)}; delete the parts and sample again"
-            )
-    end = parts[0]["rows"][0]
-    for path, part in zip(names, parts, strict=True):
-        if part["rows"][0] != end:
-            raise InputError(
-                f"{path}: begins with image {part['rows'][0]}, expected {end}; give all parts of "
-                "the set, in their order"
-            )
-        end = part["rows"][1]
-    devices = sorted({part["device"] for part in parts})
-    return shared[0] | {
-        "rows": [parts[0]["rows"][0], end],
-        "device": ", ".join(devices),
-        "seconds": round(sum(part["seconds"] for part in parts), 2),
-    }
