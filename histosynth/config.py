@@ -17,6 +17,7 @@ from histosynth.config_errors import explain
 from histosynth.errors import InputError
 from histosynth.generator_settings import AutoencoderSettings, GeneratorSettings, SamplingSettings
 from histosynth.presets import SAMPLING, with_preset
+from histosynth.sampling_checks import check_sampling
 from histosynth.settings import (
     Clusters,
     Condition,
@@ -100,6 +101,11 @@ class Study(Settings):
                 )
             if len(self.label.names) != 2:
                 raise ValueError("label.names: source class_fraction gives exactly two labels")
+        return self
+
+    @model_validator(mode="after")
+    def _sampling_fits(self) -> "Study":
+        check_sampling(self)
         return self
 
     @property

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from histosynth.presets import PRESETS, PresetName, with_preset
-from histosynth.settings_base import DataPath, Fraction, Settings
+from histosynth.settings_base import DataPath, Fraction, GuidanceScale, Settings
 
 
 class AutoencoderSettings(Settings):
@@ -211,9 +211,17 @@ class SamplingSettings(Settings):
     """Synthetic sets: image i has seed i, whatever the batch."""
 
     n: int = Field(256, ge=2, description="Images a condition and seed.")
-    solver: Literal["euler", "heun"] = "euler"
-    steps: int = Field(25, ge=1)
-    guidance_scale: float = Field(1.5, ge=0)
+    solver: Solver = Field(
+        "euler",
+        description="flow: euler, heun, dpmpp, unipc; velocity, epsilon: ddim, dpmpp, unipc.",
+    )
+    steps: int = Field(25, ge=1, description="Of the solver; heun takes two passes a step.")
+    eta: Fraction = Field(
+        0.0, description="ddim: noise added on the way, from none (0) to ancestral sampling (1)."
+    )
+    guidance_scale: GuidanceScale = Field(
+        1.5, description="Of all signals, or signal -> scale, nested in that order; 1 is unguided."
+    )
     batch_size: int = Field(32, ge=1)
     shards: int = Field(
         1, ge=1, description="Jobs that sample one set, each its part; what comes out is the same."

@@ -12,6 +12,8 @@ Name = Annotated[
     Field(pattern=NAME_PATTERN, description="Letters, digits and underscores: it becomes a path."),
 ]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+# Of all signals together, or signal -> scale.
+GuidanceScale = Annotated[float, Field(ge=0)] | dict[str, Annotated[float, Field(ge=0)]]
 
 
 def _expand_path(value: Any) -> Any:

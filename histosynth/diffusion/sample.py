@@ -1,10 +1,9 @@
 """Sampling: image i comes from its own seed, whatever the batch, shard or device count.
 
-Integrates dx/dt = v from noise (t = 1) to a latent (t = 0) in equal steps, by Euler or Heun, with
-classifier-free guidance v = v_null + scale (v_condition - v_null).
+The solvers are in `solvers.py`, what guidance asks of the network in `guidance.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,19 +11,27 @@ import torch
 from tqdm import tqdm
 
 from histosynth.diffusion.autoencoder import Autoencoder, decode
+from histosynth.diffusion.guidance import guidance_stages
 from histosynth.diffusion.latents import Whitening
 from histosynth.diffusion.network import ConditionBatch, ConditionedNetwork
+from histosynth.diffusion.solvers import StepNoise, solve
 
 if TYPE_CHECKING:
     from histosynth.generator_settings import SamplingSettings
 
 
-def seeded_noise(seeds: np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:
-    """Standard normal float32 (len(seeds), *shape); row i depends on seeds[i] alone.
+def seeded_noise(
+    seeds: np.ndarray, shape: tuple[int, ...], *, step: int | None = None
+) -> torch.Tensor:
+    """Standard normal float32 (len(seeds), *shape); row i depends on seeds[i] (and `step`) alone.
 
-    Drawn on the CPU, so that an image is the same on every device up to rounding.
+    Drawn on the CPU, so that an image is the same on every device up to rounding. `step` names
+    the noise that a solver adds on the way, None the noise it starts from.
     """
-    noise = [np.random.default_rng(int(s)).standard_normal(shape, dtype=np.float32) for s in seeds]
+    noise = []
+    for seed in seeds:
+        sequence = np.random.SeedSequence(int(seed), spawn_key=() if step is None else (step,))
+        noise.append(np.random.default_rng(sequence).standard_normal(shape, dtype=np.float32))
     return torch.from_numpy(np.stack(noise))
 
 
@@ -36,37 +43,48 @@ def sample_latents(
     *,
     solver: str = "euler",
     steps: int = 25,
-    guidance_scale: float = 1.5,
+    guidance_scale: float | Mapping[str, float] = 1.5,
+    eta: float = 0.0,
+    step_noise: StepNoise | None = None,
 ) -> torch.Tensor:
-    """Integrate a batch of noise (b, c, h, w) to whitened latents of the same shape."""
-    device = noise.device
-    signals = len(network.spec.names)
-    guided = signals > 0 and guidance_scale != 1
-    drop = torch.zeros(len(noise), signals, dtype=torch.bool, device=device)
-    if guided:
-        conditions = conditions.repeat(2)
-        drop = torch.cat([~drop, drop])
+    """Turn a batch of noise (b, c, h, w) into whitened latents of the same shape.
 
-    def velocity(latents: torch.Tensor, time: float) -> torch.Tensor:
-        inputs = torch.cat([latents, latents]) if guided else latents
+    Parameters
+    ----------
+    guidance_scale
+        Of all signals together, or by signal; see `guidance.py`.
+    solver, steps, eta, step_noise
+        See `solvers.solve`.
+    """
+    device = noise.device
+    stages = guidance_stages(guidance_scale, network.spec.names)
+    withheld = [[name in stage.withheld for name in network.spec.names] for stage in stages]
+    drop = torch.tensor(withheld, dtype=torch.bool, device=device)
+    drop = drop.repeat_interleave(len(noise), 0)
+    conditions = conditions.repeat(len(stages))
+
+    def predict(latents: torch.Tensor, time: float) -> torch.Tensor:
+        inputs = torch.cat([latents] * len(stages)) if len(stages) > 1 else latents
         times = torch.full((len(inputs),), time, dtype=noise.dtype, device=device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             predicted = network(inputs, times, conditions, drop)
         predicted = predicted.float() if predicted.dtype == torch.bfloat16 else predicted
-        if not guided:
-            return predicted
-        null, conditional = predicted.chunk(2)
-        return null + guidance_scale * (conditional - null)
+        first, *others = predicted.chunk(len(stages))
+        guided = before = first
+        for stage, given in zip(stages[1:], others, strict=True):
+            guided = guided + stage.scale * (given - before)
+            before = given
+        return guided
 
-    latents = noise.contiguous(memory_format=torch.channels_last)
-    grid = np.linspace(1.0, 0.0, steps + 1)
-    for now, then in zip(grid[:-1], grid[1:], strict=True):
-        slope = velocity(latents, now)
-        moved = latents + (then - now) * slope
-        if solver == "heun" and then > 0:
-            moved = latents + (then - now) * (slope + velocity(moved, then)) / 2
-        latents = moved
-    return latents
+    return solve(
+        predict,
+        noise.contiguous(memory_format=torch.channels_last),
+        network.process,
+        solver=solver,
+        steps=steps,
+        eta=eta,
+        step_noise=step_noise,
+    )
 
 
 def sample_images(
@@ -96,6 +114,10 @@ def sample_images(
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     network = network.to(device).eval()
     autoencoder = autoencoder.to(device)
+
+    def noise_of(batch: np.ndarray) -> StepNoise:
+        return lambda step: seeded_noise(batch, network.latent_shape, step=step).to(device)
+
     images = []
     for start in tqdm(range(0, len(seeds), settings.batch_size), desc="sample"):
         rows = np.arange(start, min(start + settings.batch_size, len(seeds)))
@@ -106,6 +128,8 @@ def sample_images(
             solver=settings.solver,
             steps=settings.steps,
             guidance_scale=settings.guidance_scale,
+            eta=settings.eta,
+            step_noise=noise_of(seeds[rows]),
         )
         images.append(decode(autoencoder, whitening.invert(latents.cpu().numpy())))
     return np.concatenate(images)

@@ -29,6 +29,7 @@ from histosynth.report.stages import (
     trainings,
 )
 from histosynth.settings import Condition, SignalSettings
+from histosynth.settings_base import GuidanceScale
 
 ROW_COLUMNS = (
     "study condition seed set encoder group metric subset arm value ci_low ci_high se n_real "
@@ -139,6 +140,12 @@ def _comparisons(folder: Path, partial: bool) -> list[Comparison]:
     return read_comparison(path) if path.is_file() and not partial else []
 
 
+def _guidance_words(scale: GuidanceScale) -> str:
+    if isinstance(scale, dict):
+        return ", ".join(f"{signal} {own:g}" for signal, own in scale.items())
+    return f"{scale:g}"
+
+
 def describe(name: str, condition: Condition) -> ConditionInfo:
     """Say in words what a condition tells the generator."""
     if condition.external is not None:
@@ -146,7 +153,7 @@ def describe(name: str, condition: Condition) -> ConditionInfo:
     signals = condition.signals or []
     words = " + ".join(_signal_words(signal) for signal in signals)
     if condition.guidance_scale is not None:
-        words += f" (guidance {condition.guidance_scale:g})"
+        words += f" (guidance {_guidance_words(condition.guidance_scale)})"
     leaks = any(s.kind == "crop" and s.options.get("source") == "same_image" for s in signals)
     apart = (
         "its crops show pixels of the tile to be made, so it is not ranked with the others"

@@ -37,7 +37,7 @@ def _split(condition: Condition) -> tuple[str | None, tuple[Any, ...]]:
         if signal.kind == "crop":
             source = str(options.pop("source", "other_slide"))
         rest.append((signal.kind, sorted((key, str(value)) for key, value in options.items())))
-    return source, (str(sorted(rest)), condition.guidance_scale)
+    return source, (str(sorted(rest)), str(condition.guidance_scale))
 
 
 def crop_tables(results: Results) -> list[tables.ScoreTable]:
