@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from histosynth.conditions.embedding import conditioning_encoders
 from histosynth.conditions.spec import ConditionSpec
 from histosynth.config import OTHER_SITE, REFERENCE_SETS, Study
 from histosynth.files import atomic_file
@@ -182,6 +183,10 @@ class Grid:
         if self.study.clusters is not None and self.study.clusters.balance is not None:
             return True
         return "clusters" in ConditionSpec.of(self.study, condition).needs
+
+    def conditioning_encoders(self, condition: str) -> list[str]:
+        """The encoders whose features its generator is told of."""
+        return conditioning_encoders(ConditionSpec.of(self.study, condition).needs)
 
     def by_cluster(self, condition: str) -> bool:
         """Whether its tiles are scored cluster by cluster."""

@@ -32,6 +32,37 @@ def evaluation_arguments(made: argparse.ArgumentParser) -> argparse.ArgumentPars
     return made
 
 
+def features_argument(made: argparse.ArgumentParser, tiles: str) -> None:
+    """Add --features, of what a condition may need; `conditioning_features` reads it."""
+    made.add_argument(
+        "--features",
+        nargs="*",
+        default=[],
+        metavar="ENCODER=FILE.npy",
+        help=f"features of the {tiles} tiles, where the condition is told of them",
+    )
+
+
+def conditioning_features(args: argparse.Namespace) -> dict[str, Path]:
+    """Encoder -> its file, from --features.
+
+    Raises
+    ------
+    InputError
+        Not ENCODER=FILE.npy, or an encoder given twice.
+    """
+    found: dict[str, Path] = {}
+    for text in args.features:
+        name, sign, path = text.partition("=")
+        if not (name and sign and path) or name in found:
+            raise InputError(
+                f"--features {text}: expected ENCODER=FILE.npy, each encoder once; the files are "
+                "made by scripts/embed.py"
+            )
+        found[name] = Path(path)
+    return found
+
+
 def run(main: Callable[[argparse.Namespace], None], arguments: argparse.ArgumentParser) -> None:
     """Parse, run, and end with one line; bad input ends with its message and status 2."""
     args = arguments.parse_args()

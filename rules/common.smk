@@ -26,6 +26,19 @@ def clusters_option(wildcards, input):
     return f"--clusters {input.clusters}" if input.clusters else ""
 
 
+def conditioning_features(split):
+    """Features of the real tiles of a split that the condition's generator is told of."""
+    return lambda wildcards: [
+        f"{RESULTS}/features/real/{split}/{encoder}.npy"
+        for encoder in GRID.conditioning_encoders(wildcards.condition)
+    ]
+
+
+def conditioning_option(wildcards, input):
+    pairs = [f"{Path(file).stem}={file}" for file in input.features]
+    return f"--features {' '.join(pairs)}" if pairs else ""
+
+
 def scored_set(wildcards):
     return f"{RESULTS}/tilesets/{GRID.tileset(wildcards.condition, wildcards.seed)}"
 

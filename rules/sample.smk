@@ -41,6 +41,7 @@ rule sample:
         table="<results>/condition_table.parquet",
         test="<results>/tilesets/real/test",
         clusters=clusters_of,
+        features=conditioning_features("test"),
     output:
         folder=directory(f"<results>/tilesets/{SAMPLED}"),
     log:
@@ -59,6 +60,7 @@ rule sample:
         config=CONFIG,
         settings=lambda wildcards: GRID.sample_settings(wildcards.condition),
         clusters=clusters_option,
+        features=conditioning_option,
         part=lambda wildcards: f"{wildcards.get('part', 0)} {GRID.parts}",
     message:
         "Sampling {wildcards.condition}, seed {wildcards.seed}"
@@ -66,7 +68,7 @@ rule sample:
         "python scripts/sample.py --config {params.config} --threads {threads}"
         " --condition {input.condition} --model {input.model} --autoencoder {input.autoencoder}"
         " --latents {input.latents} --table {input.table} --test {input.test} {params.clusters}"
-        " --seed {wildcards.seed} --part {params.part} --output {output.folder} 2>&1 | tee {log}"
+        " {params.features} --seed {wildcards.seed} --part {params.part} --output {output.folder} 2>&1 | tee {log}"
 
 
 if GRID.parts > 1:

@@ -75,6 +75,7 @@ rule train:
         train="<results>/tilesets/real/train",
         latents="<results>/latents",
         clusters=clusters_of,
+        features=conditioning_features("train"),
         base=base_of,
     output:
         folder=directory("<results>/models/{condition}/seed{seed}"),
@@ -97,11 +98,12 @@ rule train:
             f"{RESULTS}/models/{wildcards.condition}/.seed{wildcards.seed}.state"
         ),
         clusters=clusters_option,
+        features=conditioning_option,
         base=base_option,
     message:
         "Training {wildcards.condition}, seed {wildcards.seed}"
     shell:
         "python scripts/train.py --config {params.config} --threads {threads}"
         " --condition {input.condition} --train {input.train} --latents {input.latents}"
-        " {params.clusters} {params.base} --seed {wildcards.seed}"
+        " {params.clusters} {params.features} {params.base} --seed {wildcards.seed}"
         " --state {params.state} --output {output.folder} 2>&1 | tee {log}"

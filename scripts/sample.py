@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from histosynth.scripting import log, parser, run
+from histosynth.scripting import conditioning_features, features_argument, log, parser, run
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -22,6 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     made.add_argument("--table", type=Path, required=True, help="the condition table")
     made.add_argument("--test", type=Path, required=True, help="the test tiles it was drawn from")
     made.add_argument("--clusters", type=Path, help="folder of scripts/cluster.py")
+    features_argument(made, "test")
     made.add_argument("--seed", type=int, default=0, help="generator seed (default: 0)")
     made.add_argument("--name", help="of the set: CONDITION~gSCALE for a point of a guidance sweep")
     made.add_argument(
@@ -52,14 +53,15 @@ def main(args: argparse.Namespace) -> None:
     generator = Generator.load(
         spec, test, args.model, args.autoencoder, args.latents, device=pick_device()
     )
-    requests = Requests.read(
-        spec, test, study, args.table, args.clusters, seed=args.seed, name=name, settings=settings
-    )
+    features = conditioning_features(args)
+    told = {"seed": args.seed, "name": name, "settings": settings}
+    requests = Requests.read(spec, test, study, args.table, args.clusters, features, **told)
     part, parts = args.part
     if not 0 <= part < parts:
         raise InputError(f"--part {part} {parts}: expected a part from 0 to {parts - 1}")
     named = ("model", "autoencoder", "latents", "table", "test", "clusters")
     files = {key: getattr(args, key) for key in named}
+    files |= {f"features:{encoder}": path for encoder, path in features.items()}
     made = sample_condition(
         generator,
         requests,

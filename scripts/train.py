@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from histosynth.scripting import log, parser, run
+from histosynth.scripting import conditioning_features, features_argument, log, parser, run
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -18,6 +18,7 @@ def build_parser() -> argparse.ArgumentParser:
     made.add_argument("--train", type=Path, required=True, help="the real train tiles")
     made.add_argument("--latents", type=Path, required=True, help="their latents")
     made.add_argument("--clusters", type=Path, help="folder of scripts/cluster.py")
+    features_argument(made, "train")
     made.add_argument("--base", type=Path, help="the trained model that `init_from` names")
     made.add_argument("--seed", type=int, default=0, help="generator seed (default: 0)")
     made.add_argument("--state", type=Path, required=True, help="where a killed job goes on from")
@@ -43,6 +44,7 @@ def main(args: argparse.Namespace) -> None:
         study,
         latents=args.latents,
         clusters=args.clusters,
+        features=conditioning_features(args),
         base=args.base,
         seed=args.seed,
         state=args.state,

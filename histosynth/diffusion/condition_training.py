@@ -1,6 +1,7 @@
 """From train tiles and a condition to a trained model on disk."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from histosynth.conditions.targets import TilePool
 from histosynth.device import versions
 from histosynth.diffusion.checks import check_classes_of, check_latents_of
 from histosynth.diffusion.conditioning import signals_spec, training_source
+from histosynth.diffusion.curves import TENSORBOARD
 from histosynth.diffusion.latents import LatentCache
 from histosynth.diffusion.train import save_network, train_generator
 from histosynth.errors import InputError
@@ -29,6 +31,7 @@ def train_condition(
     *,
     latents: Path,
     clusters: Path | None,
+    features: Mapping[str, Path] | None = None,
     base: Path | None = None,
     seed: int,
     state: Path,
@@ -36,7 +39,7 @@ def train_condition(
     device: "torch.device",
     log: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Train a condition and write `weights.safetensors` and `train.json`.
+    """Train a condition; write `weights.safetensors`, `train.json` and `tensorboard/`.
 
     With the study's `clusters.balance`, only the selected train tiles are used, whatever the
     condition: as targets and as donors of crops. (Autoencoder and whitening, which all conditions
@@ -47,6 +50,7 @@ def train_condition(
     latents : folder of the train tiles' latents
     clusters : folder of the cluster assignments, where the condition uses them or the study
         balances prompts
+    features : encoder -> .npy of the train tiles, where the condition uses them
     base : folder of the trained model that `init_from` names, from whose weights training starts
     state : folder beside the output; what is in it may be deleted once this returns
 
@@ -65,7 +69,13 @@ def train_condition(
     cache = LatentCache.open(latents)
     check_latents_of(cache, train)
     assignments = read_assignments(clusters)
-    pool = TilePool.of(train, spec.needs, label_names=study.label_names, clusters=assignments)
+    pool = TilePool.of(
+        train,
+        spec.needs,
+        label_names=study.label_names,
+        clusters=assignments,
+        features=features,
+    )
     if study.clusters is not None and study.clusters.balance is not None:
         rows = selected_rows(assignments, train)
         cache, pool = cache.take(rows), pool.take(rows)
@@ -79,6 +89,7 @@ def train_condition(
         "base": start and sha256_file(start),
     }
     settings = study.generator_of(spec.name)
+    running = state / short_hash(meaning)
     network, record = train_generator(
         cache,
         training_source(spec, pool),
@@ -86,10 +97,12 @@ def train_condition(
         seed=seed,
         spec=signals_spec(spec),
         tile_size=train.size[0],
-        state_folder=state / short_hash(meaning),
+        state_folder=running,
         log=log,
+        tile_ids=pool.tile_ids,
         device=device,
         base=start,
+        statistics=spec.statistics(pool),
     )
     record |= {
         "condition": spec.resolved(),
@@ -105,6 +118,7 @@ def train_condition(
     with atomic_folder(output) as folder:
         save_network(folder / "weights.safetensors", network, cache)
         write_json(folder / "train.json", record)
+        shutil.copytree(running / TENSORBOARD, folder / TENSORBOARD)
     return record
 
 

@@ -7,6 +7,7 @@ stands in the set's table.
 
 import os
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ HASHES = {
     "table": "the condition table",
     "test": "the test tiles",
     "clusters": "the clusters",
+    "features": "features of the test tiles",
 }
 FILE_OF = {"weights": "model", "whitening": "latents"}  # where that is not the hash's own name
 
@@ -37,7 +39,8 @@ def manifest(
 
     Parameters
     ----------
-    files : model, autoencoder, latents, table, test and clusters (None where there are none)
+    files : model, autoencoder, latents, table, test and clusters (None where there are none), and
+        features:<encoder> of those that the condition needs
     root : the folder that the paths are told from: the study's results
     """
     return {
@@ -60,6 +63,7 @@ def hashes(
 ) -> dict[str, str | None]:
     """The hash of everything that an image comes from, by `HASHES`."""
     assert table is not None
+    features = requests.targets.pool.features
     return {
         "weights": sha256_file(generator.model / "weights.safetensors"),
         "autoencoder": generator.fingerprint,
@@ -67,6 +71,11 @@ def hashes(
         "table": sha256_file(table),
         "test": requests.test.fingerprint,
         "clusters": None if clusters is None else sha256_file(clusters / "assignments.parquet"),
+        "features": short_hash(
+            {name: sha256(f.tobytes()).hexdigest() for name, f in features.items()}
+        )
+        if features
+        else None,
     }
 
 
@@ -80,7 +89,8 @@ def check_hashes(told: dict[str, Any], found: dict[str, str | None], *, folder: 
     """
     for name, words in HASHES.items():
         if told[name] != found[name]:
-            path = told["files"][FILE_OF.get(name, name)]
+            key = FILE_OF.get(name, name)
+            path = told["files"].get(key, key)
             raise InputError(
                 f"{folder}: was made with {words} of hash {told[name]}, but {path} has "
                 f"{found[name]} now; restore what the set was made with, or sample it again"

@@ -1,5 +1,6 @@
 """What images are asked for: rows of the condition table, with their conditions and their noise."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,7 @@ class Requests:
         study: "Study",
         table: Path,
         clusters: Path | None,
+        features: Mapping[str, Path] | None = None,
         *,
         seed: int,
         name: str,
@@ -61,6 +63,7 @@ class Requests:
         ----------
         table : Parquet file of the condition table
         clusters : folder of the cluster assignments, where the condition uses them
+        features : encoder -> .npy of the test tiles, where the condition uses them
         seed : the generator's seed, which also chooses the noise
 
         Raises
@@ -71,7 +74,11 @@ class Requests:
         check_classes_of(test, study)
         rows = read_condition_table(table, test)
         pool = TilePool.of(
-            test, spec.needs, label_names=study.label_names, clusters=read_assignments(clusters)
+            test,
+            spec.needs,
+            label_names=study.label_names,
+            clusters=read_assignments(clusters),
+            features=features,
         )
         targets = table_targets(rows, pool, test.classes)
         return cls(name, spec, settings, seed, test, rows, targets, noise_seeds(rows, seed))
@@ -91,7 +98,8 @@ class Requests:
 
     def described(self, positions: np.ndarray) -> list[dict[str, Any]]:
         """The rows of a synthetic set's table for the images at some positions."""
-        shown = self.spec.shown_tiles(self.targets.take(positions))
+        targets = self.targets.take(positions)
+        shown, shares = self.spec.shown_tiles(targets), self.spec.shown_share(targets)
         return [
             synthetic_row(
                 self.test.table.iloc[int(self.rows["test_row"].iloc[i])],
@@ -101,7 +109,8 @@ class Requests:
                 provides=self.spec.provides,
                 cluster=int(self.rows["cluster"].iloc[i]),
                 crop_tile_ids=tiles,
+                shown_share=float(share),
             )
             | {"noise_seed": int(self.noise_seeds[i])}
-            for i, tiles in zip(positions.tolist(), shown, strict=True)
+            for i, tiles, share in zip(positions.tolist(), shown, shares, strict=True)
         ]

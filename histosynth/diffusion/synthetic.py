@@ -26,6 +26,7 @@ def synthetic_row(
     provides: set[str],
     cluster: int = -1,
     crop_tile_ids: list[str] | tuple[str, ...] = (),
+    shown_share: float = 0.0,
 ) -> dict[str, Any]:
     """One row of a synthetic set's table.
 
@@ -35,6 +36,8 @@ def synthetic_row(
     seed : the generator's seed
     provides : what was requested, among maps, labels, clusters
     cluster : the requested cluster; -1 for none
+    crop_tile_ids : the tiles whose pixels the generator was shown
+    shown_share : the share of the source's own pixels among them
 
     Returns
     -------
@@ -56,6 +59,7 @@ def synthetic_row(
         "seed": seed,
         "source_tile_id": source["tile_id"],
         "crop_tile_ids": ",".join(crop_tile_ids),
+        "shown_share": shown_share,
         "cluster": cluster if "clusters" in provides else -1,
     }
 

@@ -31,6 +31,7 @@ from histosynth.diffusion.network import (
 )
 from histosynth.diffusion.state import EpochOrder, ResumableState
 from histosynth.diffusion.throughput import compiled, uses_bf16
+from histosynth.diffusion.vectors import Statistics
 from histosynth.errors import InputError
 from histosynth.files import atomic_file, sha256_file
 
@@ -85,6 +86,7 @@ def train_generator(
     tile_ids: Sequence[str] | None = None,
     validation: Validation | None = None,
     score: Callable[[ConditionedNetwork], float] | None = None,
+    statistics: Statistics | None = None,
 ) -> tuple[ConditionedNetwork, dict[str, Any]]:
     """Train a generator for `settings.steps` steps; resumes from `state_folder`.
 
@@ -102,6 +104,8 @@ def train_generator(
         Side of the planes in pixels.
     base
         Weights of another condition, written by `save_network`, to start from.
+    statistics
+        By which the vectors of some signals are standardised.
 
     Returns
     -------
@@ -124,6 +128,7 @@ def train_generator(
     )
     if base is not None:
         start_from(network, load_network(base)[0], name=str(base))
+    network.standardise(statistics or {})
     network = network.to(device)
     order = EpochOrder(len(cache), settings.batch_size, seed=seed)
     identity = settings.model_dump(mode="json", exclude=NOT_IN_IDENTITY)
