@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from histosynth.diffusion.curves import TENSORBOARD, Curves
 from histosynth.diffusion.ema import averages_of, holding, trainable
+from histosynth.diffusion.history import History
 from histosynth.diffusion.microbatches import MicroBatch, MicroBatches, memory_ran_out
 from histosynth.diffusion.prefetch import Piece, Prefetch
 from histosynth.diffusion.state import ResumableState
@@ -85,7 +86,7 @@ class Trained:
     record : what train.json says of the run
     """
 
-    averages: dict[str, Sequence[torch.Tensor]]
+    averages: dict[str, list[torch.Tensor]]
     record: dict[str, Any]
 
 
@@ -152,7 +153,7 @@ class _Run:
     ) -> None:
         self.module, self.plan, self.parts = module, plan, parts
         self.inputs_of, self.loss_of = inputs_of, loss_of
-        self.names_of, self.state, self.name, self.log = names_of, state, name, log
+        self.state, self.name, self.log = state, name, log
         self.weights = trainable(module)
         self.device = self.weights[0].device
         self.positions = range(plan.batch_size)
@@ -167,22 +168,14 @@ class _Run:
         self.micro = MicroBatches(plan.micro_batch, batch_size=plan.batch_size, key=name, log=log)
         self.step = 0
         self.seconds = self.validation_seconds = 0.0
-        self.losses, self.norms = torch.zeros(plan.steps), torch.zeros(plan.steps)
-        self.validated: list[dict[str, Any]] = []
-        self.pending: list[torch.Tensor] = []
+        self.history = History(plan.steps, names_of)
         self.finished = False
         if saved := state.load():
             self._restore(saved)
         self.inputs = Prefetch(
             inputs_of, self._following, ahead=AHEAD_ON_GPU if self.device.type == "cuda" else 0
         )
-        self.curves = Curves(
-            state.path.parent / TENSORBOARD,
-            losses=self.losses,
-            norms=self.norms,
-            done=self.step,
-            validation=self.validated,
-        )
+        self.curves = Curves(state.path.parent / TENSORBOARD, self.history, done=self.step)
 
     def train(
         self, after_step: Callable[[int], None] | None, validation: Validation | None
@@ -198,7 +191,7 @@ class _Run:
                     if after_step:
                         after_step(self.step - 1)
                     progress.update()
-                    if self.device.type == "cpu" or len(self.pending) >= CHECK_EVERY_ON_GPU:
+                    if self.device.type == "cpu" or self.history.waiting >= CHECK_EVERY_ON_GPU:
                         self._read_losses()
                     if validation and self.step % validation.every == 0:
                         self._validate(validation)
@@ -222,7 +215,7 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         for average in self.averages.values():
             average.update(self.module, self.step)
-        self.pending.append(torch.stack([loss, norm]))
+        self.history.add(loss, norm)
         self.step += 1
 
     def _accumulate(self) -> torch.Tensor:
@@ -254,13 +247,7 @@ class _Run:
         return (step, self.micro.pieces(rest)[0]) if step < self.plan.steps else None
 
     def _read_losses(self) -> None:
-        if not self.pending:
-            return
-        losses, norms = torch.stack(self.pending).float().cpu().unbind(1)
-        part = slice(self.step - len(losses), self.step)
-        self.pending.clear()
-        check_finite(losses, norms, part.start, self.names_of)
-        self.losses[part], self.norms[part] = losses, norms
+        self.history.read(self.step)
         self.curves.add_losses(self.step)
 
     def _validate(self, validation: Validation) -> None:
@@ -270,7 +257,7 @@ class _Run:
         values = self.weights if average is None else average.values
         with holding(self.module, values), torch.no_grad():
             row = {"step": self.step, **validation.score(self.module)}
-        self.validated.append(row)
+        self.history.validation.append(row)
         self.curves.add_validation(row)
         self.validation_seconds += time.monotonic() - started
 
@@ -281,9 +268,7 @@ class _Run:
             "step": self.step,
             "seconds": self.seconds + time.monotonic() - self.started,
             "validation_seconds": self.validation_seconds,
-            "losses": self.losses,
-            "norms": self.norms,
-            "validation": self.validated,
+            "history": self.history.state_dict(),
             "micro_batch": self.micro.size,
             "model": {k: v for k, v in self.module.state_dict().items() if k not in frozen},
             "optimizer": self.optimizer.state_dict(),
@@ -302,11 +287,7 @@ class _Run:
             self.micro.size = saved["micro_batch"]
         self.step, self.finished = saved["step"], saved["finished"]
         self.seconds, self.validation_seconds = saved["seconds"], saved["validation_seconds"]
-        self.losses, self.norms, self.validated = (
-            saved["losses"],
-            saved["norms"],
-            saved["validation"],
-        )
+        self.history.load_state_dict(saved["history"])
         self.log(f"{self.name}: resumed at step {self.step} of {self.plan.steps}")
 
     def _count_flops(self) -> int:
@@ -321,13 +302,10 @@ class _Run:
 
     def _record(self, flops: int) -> dict[str, Any]:
         plan = self.plan
-        width = max(1, -(-plan.steps // 100))
         steps_per_second = plan.steps / max(self.seconds - self.validation_seconds, 1e-9)
         return {
             "steps": plan.steps,
-            "loss": [float(chunk.mean()) for chunk in self.losses.split(width)],
-            "loss_every": width,
-            "validation": self.validated,
+            **self.history.record(),
             "seconds": round(self.seconds, 2),
             "validation_seconds": round(self.validation_seconds, 2),
             "gpu_hours": round(self.seconds / 3600, 4) if self.device.type == "cuda" else 0.0,
@@ -337,21 +315,3 @@ class _Run:
             "share_of_peak": share_of_peak(flops * steps_per_second, self.device),
             **device_record(self.device),
         }
-
-
-def check_finite(
-    losses: torch.Tensor,
-    norms: torch.Tensor,
-    first_step: int,
-    names_of: Callable[[int], Sequence[str]],
-) -> None:
-    """Stop at the first loss or gradient norm that is not finite, naming step and samples."""
-    bad = torch.nonzero(~(torch.isfinite(losses) & torch.isfinite(norms)))
-    if len(bad):
-        i = int(bad[0])
-        names = ", ".join(names_of(first_step + i))
-        raise FloatingPointError(
-            f"loss {float(losses[i])}, gradient norm {float(norms[i])} at step {first_step + i}, "
-            f"tiles {names}; the last good state is kept. Look at those tiles, or lower the "
-            "learning rate."
-        )
