@@ -108,6 +108,21 @@ class Study(Settings):
         check_sampling(self)
         return self
 
+    @model_validator(mode="after")
+    def _flips_are_cached(self) -> "Study":
+        kinds = ["none", "horizontal", "all"]  # each holds those before it
+        if kinds.index(self.generator.flips) > kinds.index(self.cached_flips):
+            raise ValueError(
+                f"generator.flips: {self.generator.flips}, but autoencoder.cached_flips is "
+                f"{self.cached_flips}; the latents of a flip have to be cached to train on them"
+            )
+        return self
+
+    @property
+    def cached_flips(self) -> str:
+        """The flips whose latents are cached: those that the generator asks for, if not told."""
+        return self.autoencoder.cached_flips or self.generator.flips
+
     @property
     def class_names(self) -> list[str]:
         return [c.name for c in self.classes]

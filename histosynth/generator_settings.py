@@ -8,6 +8,15 @@ from histosynth.presets import PRESETS, PresetName, with_preset
 from histosynth.settings_base import DataPath, Fraction, GuidanceScale, Settings
 
 
+class PerceptualSettings(Settings):
+    """A distance of SqueezeNet's deep features, beside pixels."""
+
+    weights: DataPath = Field(
+        description="State dict of SqueezeNet 1.1 that takes BGR of 0 .. 255 minus (104, 117, 123)."
+    )
+    weight: float = Field(0.1, ge=0, description="In the training loss; 0: for the report only.")
+
+
 class AutoencoderSettings(Settings):
     """The latent space, shared by all conditions of a study."""
 
@@ -50,6 +59,21 @@ class AutoencoderSettings(Settings):
     kl_weight: float = Field(1e-6, ge=0)
     latent_noise: float = Field(
         0.2, ge=0, description="Noise on latents before decoding, in standard deviations."
+    )
+    perceptual: PerceptualSettings | None = None
+    adversarial_weight: float = Field(
+        0.0, ge=0, description="Of what a PatchGAN discriminator says of decoded crops; 0: none."
+    )
+    adversarial_start: int = Field(
+        1000, ge=0, description="The step from which the discriminator trains and counts."
+    )
+    cached_flips: Literal["none", "horizontal", "all"] | None = Field(
+        None,
+        description="Flips whose latents are cached, each encoded by itself; default: those that "
+        "`generator.flips` asks for.",
+    )
+    micro_batch: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
+        None, description="Samples that go through at once, as `generator.micro_batch`."
     )
     save_every_seconds: float = Field(60, gt=0)
     seed: int = 0

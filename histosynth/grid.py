@@ -29,7 +29,7 @@ STAGE_VERSIONS = {
     "embed": 1,
     "cluster": 1,
     "autoencoder": 2,
-    "latents": 1,
+    "latents": 2,
     "condition": 1,
     "condition_table": 2,
     "train": 3,
@@ -232,7 +232,13 @@ class Grid:
             value = getattr(value, part)
         if key == "classes":  # their colours are for the report
             return [v.model_dump(mode="json", exclude={"color"}) for v in value]
+        if key == "autoencoder":  # what is cached of it is the latents' affair
+            return value.model_dump(mode="json", exclude={"cached_flips"})
         return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+
+    @property
+    def latents_settings(self) -> str:
+        return self.settings("latents", flips=self.study.cached_flips)
 
     def encoder_settings(self, name: str) -> str:
         encoder = self.study.encoders.get(name)

@@ -67,6 +67,8 @@ def _paths(study: Study) -> dict[str, str]:
         "cohort.root": getattr(cohort, "root", None),
         "cohort.sheet": getattr(cohort, "sheet_path", None),
     }
+    if study.autoencoder.perceptual:
+        paths["autoencoder.perceptual.weights"] = study.autoencoder.perceptual.weights
     for name, encoder in study.encoders.items():
         paths[f"encoders.{name}.weights"] = encoder.weights
     for name, condition in study.conditions.items():

@@ -47,7 +47,7 @@ rule latents:
         runtime=240,
     params:
         config=CONFIG,
-        settings=GRID.settings("latents"),
+        settings=GRID.latents_settings,
     message:
         "Encoding the train tiles into latents"
     shell:

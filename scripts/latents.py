@@ -1,4 +1,4 @@
-"""Encode a tile set once: latents in four flips, and the whitening fitted on them."""
+"""Encode a tile set once: latents in their flips, and the whitening fitted on them."""
 
 import argparse
 from pathlib import Path
@@ -23,6 +23,7 @@ def main(args: argparse.Namespace) -> None:
     import torch
 
     from histosynth.conditions.targets import tile_images
+    from histosynth.config import Study
     from histosynth.device import pick_device
     from histosynth.diffusion.autoencoder import load_autoencoder
     from histosynth.diffusion.latents import write_latents
@@ -35,8 +36,10 @@ def main(args: argparse.Namespace) -> None:
         load_autoencoder(args.autoencoder, device=pick_device()),
         tile_images(tiles),
         tiles_fingerprint=tiles.fingerprint,
+        flips=Study.load(args.config).cached_flips,
     )
-    log(f"{len(cache)} tiles as latents of {cache.latent_shape}")
+    size = cache.bytes_per_tile / 1024
+    log(f"{len(cache)} tiles as latents of {cache.latent_shape}, {size:g} KiB a tile")
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ def test_training_brings_the_round_trip_nearer(tmp_path, images):
 
 
 def test_a_tile_that_the_levels_do_not_divide_is_named(tmp_path):
-    with pytest.raises(InputError, match="tile height is 30"):
+    with pytest.raises(InputError, match="tiling.size: 30 px"):
         train_autoencoder(
             np.zeros((2, 30, 32, 3), np.uint8), SETTINGS, state_folder=tmp_path, log=print
         )

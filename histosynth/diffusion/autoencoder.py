@@ -72,20 +72,18 @@ class Autoencoder(nn.Module):
         return 2 ** (len(self.network.config["block_out_channels"]) - 1)
 
     @property
+    def latent_channels(self) -> int:
+        config = self.network.config
+        return config.get("vq_embed_dim") or config["latent_channels"]
+
+    @property
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
     def network_input(self, images: np.ndarray) -> torch.Tensor:
-        """Uint8 (n, H, W, 3) to what the network sees, float32 (n, 3, h, w) in [-1, 1].
-
-        Resized as diffusers' training scripts do: bilinear, antialiased where it shrinks.
-        """
+        """Uint8 (n, H, W, 3) to what the network sees, float32 (n, 3, h, w) in [-1, 1]."""
         batch = to_network_range(images).to(self.device)
-        if self.resolution in (None, images.shape[1]):
-            return batch
-        return functional.interpolate(
-            batch, size=(self.resolution, self.resolution), mode="bilinear", antialias=True
-        ).contiguous(memory_format=torch.channels_last)
+        return batch if self.resolution is None else resized(batch, self.resolution)
 
     def check_side(self, tile_size: int) -> None:
         """Refuse tiles whose side at the network's resolution its halvings do not divide.
@@ -132,6 +130,13 @@ def build_autoencoder(
         resolution=settings.resolution,
         tile_size=tile_size if settings.resolution else None,
     )
+
+
+def resized(batch: torch.Tensor, side: int) -> torch.Tensor:
+    """Resize (n, 3, H, W) to `side` as diffusers' training scripts do: bilinear, antialiased."""
+    return functional.interpolate(
+        batch, size=(side, side), mode="bilinear", antialias=True
+    ).contiguous(memory_format=torch.channels_last)
 
 
 def to_network_range(images: np.ndarray) -> torch.Tensor:
@@ -241,7 +246,7 @@ def load_autoencoder(folder: Path, *, device: str | torch.device = "cpu") -> Aut
         ) from error
     sides = read_json(folder / RESOLUTION_FILE) if (folder / RESOLUTION_FILE).is_file() else {}
     made = Autoencoder(network, **sides)
-    return made.eval().to(device, memory_format=torch.channels_last)
+    return made.eval().to(device).to(memory_format=torch.channels_last)
 
 
 def autoencoder_fingerprint(autoencoder: Autoencoder) -> str:

@@ -11,11 +11,11 @@ from histosynth.device import versions
 from histosynth.diffusion.autoencoder import (
     Autoencoder,
     autoencoder_fingerprint,
-    load_autoencoder,
     round_trip,
     save_autoencoder,
 )
 from histosynth.diffusion.autoencoder_fitting import train_autoencoder
+from histosynth.diffusion.autoencoder_pretrained import open_pretrained
 from histosynth.files import atomic_folder, write_json
 from histosynth.tilesets import TileSet
 
@@ -35,15 +35,20 @@ def make_autoencoder(
     device: "torch.device",
     log: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Train an autoencoder, or take the one at `settings.path`; write it and its train.json.
+    """Train an autoencoder, or take the one at `settings.path` and train it on where asked to.
+
+    It and its train.json are written to `output`.
 
     Returns
     -------
     What train.json holds.
     """
+    base: Autoencoder | None = None
+    record: dict[str, Any]
     if settings.path is not None:
-        model: Autoencoder = load_autoencoder(Path(settings.path), device=device)
-        record: dict[str, Any] = {"seconds": 0.0, "source": settings.path}
+        base = open_pretrained(settings, tile_size=train.size[0], device=device)
+    if base is not None and settings.kind == "pretrained":
+        model, record = base, {"seconds": 0.0, "source": settings.path}
     else:
         model, record = train_autoencoder(
             tile_images(train),
@@ -51,6 +56,7 @@ def make_autoencoder(
             state_folder=state,
             log=log,
             images_fingerprint=train.fingerprint,
+            base=base,
             device=device,
         )
     record |= {

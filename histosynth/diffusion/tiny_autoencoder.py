@@ -40,7 +40,8 @@ class NormedBlock(AutoencoderTinyBlock):
 class NormedAutoencoderTiny(AutoencoderTiny):
     """diffusers' AutoencoderTiny with normalized blocks in the lowest level of both halves."""
 
-    @wraps(AutoencoderTiny.__init__)  # diffusers reads from the signature what a config may hold
+    # diffusers reads from the signature what a config may hold
+    @wraps(AutoencoderTiny.__init__)  # type: ignore[misc]
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         for position in (11, 12, 13):

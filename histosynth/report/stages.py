@@ -88,7 +88,7 @@ def _distinct(table: pd.DataFrame, column: str) -> int:
 
 def trainings(folder: Path, study: Study) -> list[Training]:
     wanted: list[tuple[str, int | None, str]] = []
-    if study.autoencoder.kind == "train":
+    if study.autoencoder.kind != "pretrained":
         wanted.append(("autoencoder", None, "models/autoencoder/train.json"))
     for name, condition in study.conditions.items():
         if condition.signals is not None:
