@@ -52,7 +52,7 @@ def test_the_report_shows_effects_curves_and_outlined_nuclei(page):
     assert [alt.split(",")[0] for alt in alts] == [report.TEST] * 5 + ["plain"] * 5 + ["bare"] * 5
     labels = [svg["aria-label"] for svg in parsed.all("svg")]
     assert sum(label.startswith("nuclei a tile of") for label in labels) == 2
-    heads, means = report.means(results)
+    heads, means = report.means(report.Source.of_study(results))
     told = {name: dict(zip(heads, values, strict=True)) for name, values in means}
     counts = {name: float(values["nuclei a tile"].split()[0]) for name, values in told.items()}
     assert counts["bare"] < counts["plain"] / 2 and counts["plain"] == counts[report.TEST]
@@ -60,7 +60,7 @@ def test_the_report_shows_effects_curves_and_outlined_nuclei(page):
 
 def test_what_has_no_tissue_statistics_is_said_to_have_none(page):
     results, _ = page
-    told = report.notes(report.tables_of(results))
+    told = report.notes(report.tables_of(report.Source.of_study(results)))
     names = {name for name, reason in told if "no result file" in reason}
     assert names == {"real", "autoencoder"}
 

@@ -46,6 +46,7 @@ from histosynth.evaluations.halves import (
 from histosynth.evaluations.memorization import memorization_of_files
 from histosynth.evaluations.reference_sets import REFERENCE_SETS, write_reference_set
 from histosynth.evaluations.rows import ROW_COLUMNS, MetricRow, Scored
+from histosynth.evaluations.tissue import tissue_of_files
 from histosynth.external import (
     REAL,
     TRAIN,
@@ -80,6 +81,7 @@ class Scores:
     comparisons : of every pair of synthetic sets
     seconds : of embedding and scoring
     memorization : by set, what `memorization_of_files` tells beside its rows; empty without `train`
+    tissue : by set, what `tissue_of_files` tells beside its rows
     """
 
     study: Study
@@ -92,6 +94,7 @@ class Scores:
     n: int
     seconds: float
     memorization: dict[str, Any]
+    tissue: dict[str, Any]
     comparisons: tuple[Comparison, ...]
 
 
@@ -210,11 +213,25 @@ def score_folders(
     if TRAIN in sets:
         found, facts, more = _memorization(study, sets, features)
         rows, protocols = rows + found, protocols | more
-    table = pd.DataFrame([vars(row) for row in rows], columns=ROW_COLUMNS)
+    log("measuring stain and nuclei")
+    found, of_tissue, more = _tissue(study, synthetic, reference, floor)
+    rows, protocols = rows + found, protocols | more
     compared = tuple(compare_rows(rows, list(synthetic)))
+    table = pd.DataFrame([vars(row) for row in rows], columns=ROW_COLUMNS)
     seconds = time.monotonic() - started
     return Scores(
-        study, table, protocols, dict(sets), reference, floor, features, n, seconds, facts, compared
+        study,
+        table,
+        protocols,
+        dict(sets),
+        reference,
+        floor,
+        features,
+        n,
+        seconds,
+        facts,
+        of_tissue,
+        compared,
     )
 
 
@@ -282,6 +299,23 @@ def _memorization(
                 encoder: [str(features[one, encoder]) for one in used]
                 for encoder in study.evaluation.encoders
             },
+        )
+        rows += found
+        protocols |= scored.protocols
+    return rows, facts, protocols
+
+
+def _tissue(
+    study: Study, synthetic: Mapping[str, TileSet], reference: Half, floor: Half
+) -> tuple[list[MetricRow], dict[str, Any], dict[str, dict[str, Any]]]:
+    """Stain and nuclei of every set, and of the other half, against the reference images."""
+    rows: list[MetricRow] = []
+    facts: dict[str, Any] = {}
+    protocols: dict[str, dict[str, Any]] = {}
+    for name, tiles in {**synthetic, REAL: floor.tiles}.items():
+        scored = Scored(study.study, name, 0, name, "tissue")
+        found, facts[name] = tissue_of_files(
+            scored, study, real=reference.tiles.folder, made=tiles.folder, judge=None
         )
         rows += found
         protocols |= scored.protocols

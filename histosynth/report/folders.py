@@ -9,7 +9,16 @@ from histosynth.encoders.features import load_features
 from histosynth.evaluations.folders import FEW, Scores, repeated_images, shared_images
 from histosynth.evaluations.rows import SPLIT_UNIT, software
 from histosynth.external import REAL, TRAIN, External
-from histosynth.report import differences, glossary, leaderboard, pages, plots, privacy, tables
+from histosynth.report import (
+    differences,
+    glossary,
+    leaderboard,
+    pages,
+    plots,
+    privacy,
+    tables,
+    tissue,
+)
 from histosynth.report.cells import Column
 from histosynth.report.collect import ConditionInfo, Results
 from histosynth.report.data import DataFacts
@@ -93,6 +102,7 @@ def render_folders(
         privacy=privacy.tables_of(results),
         copies_found=privacy.planted_words(scores.memorization.get(REAL, {})),
         pairs=pair_rows(scores),
+        tissue=tissue.section(_tissue_source(scores, results), plots.colors(results)),
         facts=set_facts(scores, folders),
         classes=scores.sets[REAL].classes,
         protocols=tables.protocol_rows(results),
@@ -135,6 +145,13 @@ def _results(scores: Scores) -> Results:
         score_seconds={},
         absent=(),
         comparisons=scores.comparisons,
+    )
+
+
+def _tissue_source(scores: Scores, results: Results) -> tissue.Source:
+    sets = {**scores.sets, REAL: scores.reference.tiles}
+    return tissue.Source(
+        results, list(scores.tissue), scores.tissue, sets.__getitem__, "the reference images"
     )
 
 

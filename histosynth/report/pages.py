@@ -27,13 +27,13 @@ from histosynth.report import (
     privacy,
     subsets,
     tables,
+    tissue,
 )
 from histosynth.report.cells import Column
 from histosynth.report.collect import Results
 from histosynth.report.data import shown_sheets
 from histosynth.report.duplicates import shown_pairs
 from histosynth.report.figures import COLORS, fixed, number
-from histosynth.report.tissue import section as tissue_section
 
 PACKAGES = (
     "histosynth torch diffusers timm numpy scikit-learn scikit-image openslide-python".split()
@@ -82,7 +82,7 @@ def render(results: Results, provenance: Provenance | None = None, *, selftest: 
         contact=shown_sheets(results.data),
         mpp_words=glossary.MPP_SOURCES,
         shared=shown_pairs(results),
-        tissue=tissue_section(results, plots.colors(results)),
+        tissue=tissue.section(tissue.Source.of_study(results), plots.colors(results)),
         caveat=split_remark(unit) if unit != "patient" else "",
         losses=plots.loss_plots(results),
         score_times=score_times(results),

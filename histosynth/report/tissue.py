@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,9 +48,47 @@ class DistanceTable(tables.ScoreTable):
 
 
 @dataclass(frozen=True)
-class Section:
-    """What the section shows: score tables and notes on them; heads and rows of all else."""
+class Source:
+    """Where the section's numbers and pictures come from.
 
+    Attributes
+    ----------
+    results : with the rows of group tissue
+    names : the sets that have, or should have, these scores
+    facts : of each set, as `tissue_of_files` gives them; empty where it has none
+    open : the tile set of a name, `real` being those that all are held against
+    real : what these are, in words
+    """
+
+    results: Results
+    names: list[str]
+    facts: Mapping[str, dict[str, Any]]
+    open: Callable[[str], TileSet]
+    real: str
+
+    @classmethod
+    def of_study(cls, results: Results) -> Source:
+        grid, seed = Grid(results.study), results.study.seeds[0]
+        promised = {cell.condition for cell in grid.cells() if cell.group == "tissue"}
+        names = [n for n in tables.everyone(results, shuffled=False) if n in promised]
+        told = {n: json_or_none(results.metrics_path(n, seed, "tissue")) or {} for n in names}
+
+        def open_set(name: str) -> TileSet:
+            folder = "real/test" if name == "real" else grid.tileset(name, seed)
+            return TileSet.open(results.folder / "tilesets" / folder)
+
+        found = {name: of_one.get("facts") or {} for name, of_one in told.items()}
+        return cls(results, names, found, open_set, TEST)
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the section shows: score tables and notes on them; heads and rows of all else.
+
+    `real` are the images that all are held against, in words.
+    """
+
+    real: str
     tables: list[tables.ScoreTable]
     notes: list[tuple[str, str]]
     means: tuple[tuple[str, ...], list[tuple[str, list[str]]]]
@@ -57,10 +96,12 @@ class Section:
     nuclei: list[tuple[str, list[Picture]]]
 
 
-def section(results: Results, colors: dict[str, int]) -> Section:
+def section(source: Source, colors: dict[str, int]) -> Section:
     """The whole section; `colors` are those of the conditions in every plot."""
-    found = tables_of(results)
-    return Section(found, notes(found), means(results), curves(results, colors), nuclei(results))
+    made = tables_of(source)
+    return Section(
+        source.real, made, notes(made), means(source), curves(source, colors), nuclei(source)
+    )
 
 
 def notes(found: list[tables.ScoreTable]) -> list[tuple[str, str]]:
@@ -71,11 +112,11 @@ def notes(found: list[tables.ScoreTable]) -> list[tuple[str, str]]:
     return list(dict.fromkeys(told))
 
 
-def tables_of(results: Results) -> list[tables.ScoreTable]:
+def tables_of(source: Source) -> list[tables.ScoreTable]:
     """Effect sizes, distances of histograms, and effect sizes class by class."""
-    names = _scored(results)
+    results, names = source.results, source.names
     made: list[tables.ScoreTable] = [
-        _effects(results, names, "Cohen’s d against real test tiles", [(m, "all") for m in EFFECTS])
+        _effects(results, names, f"Cohen’s d against {source.real}", [(m, "all") for m in EFFECTS])
     ]
     columns = [Column("tissue", m) for m in DISTANCES]
     lines = [(name, "", tuple(fill(results, name, c) for c in columns)) for name in names]
@@ -105,39 +146,27 @@ def _effects(
     return replace(tables.lettered(caption, heads, lines), decimals=2)
 
 
-def _scored(results: Results) -> list[str]:
-    """Conditions and references that have, or should have, these scores."""
-    promised = {cell.condition for cell in Grid(results.study).cells() if cell.group == "tissue"}
-    return [n for n in tables.everyone(results, shuffled=False) if n in promised]
-
-
-def facts(results: Results, condition: str) -> dict[str, Any]:
-    path = results.metrics_path(condition, results.study.seeds[0], "tissue")
-    return (json_or_none(path) or {}).get("facts") or {}
-
-
 def _rule(told: dict[str, Any]) -> NucleusRule | None:
     rule = told.get("rule")
     return rule and NucleusRule(rule["threshold"], rule["mpp"])
 
 
-def means(results: Results) -> tuple[tuple[str, ...], list[tuple[str, list[str]]]]:
+def means(source: Source) -> tuple[tuple[str, ...], list[tuple[str, list[str]]]]:
     """What was measured in words, and for each set its means over tiles with their spread."""
-    found, heads = _told(results, "means", tuple(MEASURED))
+    found, heads = _told(source, "means", tuple(MEASURED))
     if not found:
         return (), []
     kinds, first = list(heads), next(iter(found.values()))
-    rows = [(TEST, [_mean(first, kind, "real") for kind in kinds])]
+    rows = [(source.real, [_mean(first, kind, "real") for kind in kinds])]
     rows += [(n, [_mean(told, kind, "made") for kind in kinds]) for n, told in found.items()]
     return tuple(heads.values()), rows
 
 
 def _told(
-    results: Results, what: str, known: tuple[str, ...]
+    source: Source, what: str, known: tuple[str, ...]
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Facts of the sets that tell `what`, and the kinds of it among those known, in words."""
-    found = {name: facts(results, name) for name in _scored(results)}
-    found = {name: told for name, told in found.items() if told.get(what)}
+    found = {name: told for name, told in source.facts.items() if told.get(what)}
     if not found:
         return {}, {}
     first = next(iter(found.values()))
@@ -152,10 +181,10 @@ def _mean(told: dict[str, Any], kind: str, who: str) -> str:
 
 
 def curves(
-    results: Results, colors: dict[str, int]
+    source: Source, colors: dict[str, int]
 ) -> tuple[tuple[str, ...], list[tuple[str, list[Markup]]]]:
     """Heads, and for each set its curves over those of the real test tiles."""
-    found, heads = _told(results, "histograms", CURVES)
+    found, heads = _told(source, "histograms", CURVES)
     histograms = {
         (name, kind): _pair(told["histograms"][kind])
         for name, told in found.items()
@@ -175,7 +204,7 @@ def curves(
             if (name, kind) not in histograms:
                 continue
             spoken = (
-                f"real test tiles {_mean(told, kind, 'real')}, {name} {_mean(told, kind, 'made')}"
+                f"{source.real} {_mean(told, kind, 'real')}, {name} {_mean(told, kind, 'made')}"
             )
             real, made = histograms[name, kind]
             color = colors.get(name)
@@ -192,36 +221,35 @@ def _pair(told: dict[str, Any]) -> tuple[Histogram, Histogram]:
     return Histogram(edges, np.array(told["real"])), Histogram(edges, np.array(told["made"]))
 
 
-def nuclei(results: Results) -> list[tuple[str, list[Picture]]]:
-    """Tiles with the nuclei that were found in them, from few to many; real test tiles first."""
-    grid, seed = Grid(results.study), results.study.seeds[0]
+def nuclei(source: Source) -> list[tuple[str, list[Picture]]]:
+    """Images with the nuclei that were found in them, from few to many; the real ones first."""
     rows: list[tuple[str, list[Picture]]] = []
-    for name in [n for n in _scored(results) if n != "real"]:
-        told = facts(results, name)
+    for name in [n for n in source.names if n != "real"]:
+        told = source.facts[name]
         rule = _rule(told)
         if rule is None:
             continue
         if not rows:
-            rows += _outlined(results, "real/test", TEST, told["examples"]["real"], rule)
-        rows += _outlined(results, grid.tileset(name, seed), name, told["examples"]["made"], rule)
+            rows += _outlined(source, "real", source.real, told["examples"]["real"], rule)
+        rows += _outlined(source, name, name, told["examples"]["made"], rule)
     return rows
 
 
 def _outlined(
-    results: Results, folder: str, name: str, chosen: list[int], rule: NucleusRule
+    source: Source, name: str, words: str, chosen: list[int], rule: NucleusRule
 ) -> list[tuple[str, list[Picture]]]:
     try:
-        tiles = TileSet.open(results.folder / "tilesets" / folder)
+        tiles = source.open(name)
         pictures = []
         for row in chosen:
             image = tiles.image(row)
             labels = nucleus_labels(image, rule)
             count = count_and_areas(labels)[0]
-            alt = f"{name}, image {row}, outlines of its nuclei"
+            alt = f"{words}, image {row}, outlines of its nuclei"
             pictures.append(Picture(tile_uri(outlined(image, labels)), alt, f"{count} nuclei"))
     except (InputError, OSError, IndexError):  # the gallery says what is missing
         return []
-    return [(name, pictures)]
+    return [(words, pictures)]
 
 
 def outlined(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
