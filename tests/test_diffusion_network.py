@@ -139,14 +139,6 @@ def test_only_planes_that_training_withholds_have_an_indicator():
     assert stem_inputs(alone) == 2 + 6 + 1
 
 
-def test_a_network_knows_what_it_was_trained_without():
-    assert network(MIXED).knows_without(MIXED.names)
-    assert not network(MIXED).knows_without(["map"])
-    assert not network(MIXED, condition_dropout=0.0).knows_without(MIXED.names)
-    alone = network(MIXED, condition_dropout=0.0, signal_dropout={"map": 0.1, "crop": 0.1})
-    assert alone.knows_without(["map", "crop"]) and not alone.knows_without(["map", "label"])
-
-
 @pytest.mark.parametrize("planes_join", ["concat", "controlnet"])
 @pytest.mark.parametrize("signal", ["map", "crop", "label", "prompt"])
 def test_a_withheld_signal_changes_the_prediction_and_its_value_no_longer_does(planes_join, signal):

@@ -120,9 +120,10 @@ def test_htd_warms_up_for_10_000_steps_and_then_keeps_its_rate():
     assert rates == pytest.approx([4.8e-9, 2.4e-5, 4.8e-5, 4.8e-5, 4.8e-5])
 
 
-def test_htd_withholds_nothing_and_varies_nothing(htd):
+def test_htd_withholds_nothing_and_varies_nothing():
     settings = GeneratorSettings(preset="htd")
-    assert not htd.knows_without(CAMELYON16.names)
+    with pytest.raises(InputError, match="never trained without map"):
+        study(generator={"preset": "htd"}, sampling={"guidance_scale": 2})
     assert (settings.flips, settings.latents) == ("none", "unscaled")
     assert (settings.ema_decay, settings.ema_widths) == (0.9999, [])
 

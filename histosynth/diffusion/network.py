@@ -4,7 +4,7 @@ An architecture is a file with a `ConditionedNetwork` in it and a line in `build
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -156,13 +156,6 @@ class ConditionedNetwork(nn.Module, ABC):
     def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """Take what `weights_to_save` gave."""
         self.load_state_dict(weights)
-
-    def knows_without(self, signals: Collection[str]) -> bool:
-        """Whether training withheld just these signals from some samples, as guidance needs."""
-        alone = self.settings.signal_dropout
-        if set(signals) == set(self.spec.names) and self.settings.condition_dropout > 0:
-            return True
-        return all(alone.get(name, 0.0) > 0 for name in signals)
 
 
 def check_levels(channels: Sequence[int], latent_size: int) -> None:
