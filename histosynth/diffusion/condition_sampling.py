@@ -19,6 +19,7 @@ from histosynth.conditions.spec import ConditionSpec
 from histosynth.diffusion.autoencoder import Autoencoder, autoencoder_fingerprint, load_autoencoder
 from histosynth.diffusion.checks import check_model_of
 from histosynth.diffusion.conditioning import sampling_source
+from histosynth.diffusion.guidance import check_dropout
 from histosynth.diffusion.joining import join
 from histosynth.diffusion.latents import LatentCache, Whitening
 from histosynth.diffusion.network import ConditionedNetwork
@@ -80,7 +81,16 @@ class Generator:
         return cls(network, decoder, whitening, device, model, fingerprint)
 
     def images(self, requests: Requests, positions: np.ndarray) -> np.ndarray:
-        """The images at some positions of the condition table, uint8 (n, H, W, 3)."""
+        """The images at some positions of the condition table, uint8 (n, H, W, 3).
+
+        Raises
+        ------
+        InputError
+            Guidance by what the model was never trained without.
+        """
+        scale = requests.settings.guidance_scale
+        names = self.network.spec.names
+        check_dropout(scale, names, self.network.settings, model=str(self.model))
         return sample_images(
             self.network,
             self.autoencoder,

@@ -67,12 +67,16 @@ def check_dropout(
 ) -> None:
     """What guidance withholds must have been withheld in training too.
 
+    A pretrained base may always be guided: it was trained with empty prompts.
+
     Raises
     ------
     InputError
         The model never saw a sample without those signals: `condition_dropout` withholds all at
         once, `signal_dropout` one alone; what it predicts without them would mean nothing.
     """
+    if settings.architecture == "pretrained":
+        return
     if settings.architecture == "pretrained":
         return  # the base was trained with empty prompts
     alone = {name for name in signals if settings.signal_dropout.get(name, 0) > 0}
