@@ -1,4 +1,4 @@
-"""A Stable Diffusion pipeline's UNet: trained whole or by LoRA, and sampled as diffusers samples."""
+"""A Stable Diffusion pipeline's UNet: tuned whole or by LoRA, sampled as diffusers samples."""
 
 import json
 import shutil
