@@ -111,8 +111,10 @@ class Workspace:
         fingerprint = {"tile_set": tiles.fingerprint}
         save_features(self.folder / name, features, fingerprint=fingerprint)
 
-    def script(self, name: str, *arguments: str, fails: bool = False) -> str:
+    def script(self, name: str, *arguments: str, fails: bool = False, study: bool = True) -> str:
         """Run a script as `python scripts/NAME.py` does, in this process: importing torch is slow.
+
+        With `study` it is given config.yaml, unless the arguments name another.
 
         Returns
         -------
@@ -120,7 +122,7 @@ class Workspace:
         """
         path, said, status, argv = str(ROOT / "scripts" / f"{name}.py"), io.StringIO(), 0, sys.argv
         threads = torch.get_num_threads()
-        sys.argv = [path, "--config", "config.yaml", *arguments]
+        sys.argv = [path, *(["--config", "config.yaml"] * study), *arguments]
         try:
             with contextlib.chdir(self.folder), contextlib.redirect_stderr(said):
                 runpy.run_path(path, run_name="__main__")
