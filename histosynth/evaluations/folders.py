@@ -35,6 +35,7 @@ from histosynth.evaluations.fidelity import (
     fidelity_rows,
     scored_subset,
 )
+from histosynth.evaluations.folder_groups import memorization, reference_sets, tissue
 from histosynth.evaluations.halves import (
     LEAST,
     Half,
@@ -43,10 +44,7 @@ from histosynth.evaluations.halves import (
     deal_halves,
     link_halves,
 )
-from histosynth.evaluations.memorization import memorization_of_files
-from histosynth.evaluations.reference_sets import REFERENCE_SETS, write_reference_set
 from histosynth.evaluations.rows import ROW_COLUMNS, MetricRow, Scored
-from histosynth.evaluations.tissue import tissue_of_files
 from histosynth.external import (
     REAL,
     TRAIN,
@@ -168,7 +166,7 @@ def score_folders(
     synthetic = {name: tiles for name, tiles in sets.items() if name not in (REAL, TRAIN)}
     n = min(len(floor.rows), *(len(tiles) for tiles in synthetic.values()))
     study = _study(synthetic, settings, n)
-    made_of_real = _reference_sets(floor, work, log)
+    made_of_real = reference_sets(floor, work, log)
     log(f"scoring {n} images of each set against {len(reference.rows)} real ones")
     labels = sorted(map(str, sets[REAL].table["label"].dropna().unique()))
     rows: list[MetricRow] = []
@@ -211,10 +209,10 @@ def score_folders(
         rows += _beyond_floor_rows(mine, contestants, sides, n)
     facts: dict[str, Any] = {}
     if TRAIN in sets:
-        found, facts, more = _memorization(study, sets, features)
+        found, facts, more = memorization(study, sets, features)
         rows, protocols = rows + found, protocols | more
     log("measuring stain and nuclei")
-    found, of_tissue, more = _tissue(study, synthetic, reference, floor)
+    found, of_tissue, more = tissue(study, synthetic, reference, floor)
     rows, protocols = rows + found, protocols | more
     compared = tuple(compare_rows(rows, list(synthetic)))
     table = pd.DataFrame([vars(row) for row in rows], columns=ROW_COLUMNS)
@@ -233,18 +231,6 @@ def score_folders(
         of_tissue,
         compared,
     )
-
-
-def _reference_sets(floor: Half, work: Path, log: Callable[[str], None]) -> dict[str, TileSet]:
-    """The floor half as JPEG, and noise in its colours: what a score says of known faults."""
-    made = {}
-    for name in REFERENCE_SETS:
-        folder = work / "sets" / f"{name}-of-{floor.tiles.folder.name}"
-        if not (folder / "tileset.json").is_file():
-            log(f"making the reference set {name} of the other half of the real images")
-            write_reference_set(name, floor.tiles, folder)
-        made[name] = TileSet.open(folder)
-    return made
 
 
 def _beyond_floor_rows(
@@ -277,49 +263,6 @@ def _beyond_floor_rows(
             )
         )
     return made
-
-
-def _memorization(
-    study: Study, sets: Mapping[str, TileSet], features: Mapping[tuple[str, str], Path]
-) -> tuple[list[MetricRow], dict[str, Any], dict[str, dict[str, Any]]]:
-    """Distances to the training images, of every synthetic set and of real images."""
-    rows: list[MetricRow] = []
-    facts: dict[str, Any] = {}
-    protocols: dict[str, dict[str, Any]] = {}
-    for name in [*study.conditions, REAL]:
-        scored = Scored(study.study, name, 0, name, "memorization")
-        used = [TRAIN, REAL, *([name] if name != REAL else [])]
-        found, facts[name] = memorization_of_files(
-            scored,
-            study,
-            train=sets[TRAIN].folder,
-            test=sets[REAL].folder,
-            synthetic=None if name == REAL else sets[name].folder,
-            features={
-                encoder: [str(features[one, encoder]) for one in used]
-                for encoder in study.evaluation.encoders
-            },
-        )
-        rows += found
-        protocols |= scored.protocols
-    return rows, facts, protocols
-
-
-def _tissue(
-    study: Study, synthetic: Mapping[str, TileSet], reference: Half, floor: Half
-) -> tuple[list[MetricRow], dict[str, Any], dict[str, dict[str, Any]]]:
-    """Stain and nuclei of every set, and of the other half, against the reference images."""
-    rows: list[MetricRow] = []
-    facts: dict[str, Any] = {}
-    protocols: dict[str, dict[str, Any]] = {}
-    for name, tiles in {**synthetic, REAL: floor.tiles}.items():
-        scored = Scored(study.study, name, 0, name, "tissue")
-        found, facts[name] = tissue_of_files(
-            scored, study, real=reference.tiles.folder, made=tiles.folder, judge=None
-        )
-        rows += found
-        protocols |= scored.protocols
-    return rows, facts, protocols
 
 
 def shared_images(a: TileSet, b: TileSet) -> int:
