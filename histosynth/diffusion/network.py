@@ -198,7 +198,7 @@ def build_network(
     Raises
     ------
     InputError
-        Latents that the levels or the planes' halvings do not divide, or a signal that the
+        Latents that the levels' halvings do not divide, or a signal that the
         architecture does not take.
     """
     made = _architecture(settings.architecture)

@@ -1,13 +1,11 @@
 """Plane signals (maps, crops) on their way from the tile's resolution to the latent's."""
 
-from math import log2
+from math import floor, log2
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn import functional
-
-from histosynth.errors import InputError
 
 if TYPE_CHECKING:
     from histosynth.diffusion.network import ConditionBatch, SignalsSpec
@@ -19,6 +17,24 @@ class BilinearHalving(nn.Module):
 
     def forward(self, planes: torch.Tensor) -> torch.Tensor:
         return functional.interpolate(planes, scale_factor=0.5, mode="bilinear")
+
+
+class PlaneStem(nn.Sequential):
+    """Layers for planes of a certain side, to which others are brought first, bilinearly.
+
+    Planes are of the tile's side; where an autoencoder sees tiles at a resolution of its own, no
+    whole number of halvings need lie between that and the latent's.
+    """
+
+    def __init__(self, *layers: nn.Module, side: int) -> None:
+        super().__init__(*layers)
+        self.side = side
+
+    def forward(self, planes: torch.Tensor) -> torch.Tensor:
+        if planes.shape[-1] != self.side:
+            size = (self.side, self.side)
+            planes = functional.interpolate(planes, size=size, mode="bilinear", antialias=True)
+        return super().forward(planes)
 
 
 def is_indicated(settings: "GeneratorSettings", signal: str) -> bool:
@@ -53,30 +69,21 @@ def stack_planes(
 
 def plane_stem(
     settings: "GeneratorSettings", spec: "SignalsSpec", *, latent_size: int, tile_size: int
-) -> nn.Sequential:
+) -> PlaneStem:
     """What turns stacked planes into `plane_width` channels at the latent's resolution.
 
     `convolutions`: one strided convolution a halving. `bilinear`: halvings, then one 1x1
     convolution without a bias, as HeteroTissue-Diffuse's code has it.
-
-    Raises
-    ------
-    InputError
-        No power of two lies between the tile's side and the latent's.
     """
-    halvings = log2(tile_size / latent_size)
-    if halvings != int(halvings) or halvings < 0:
-        raise InputError(
-            f"tiles of {tile_size} px and latents of {latent_size} px: planes need a power "
-            "of two between them; use another autoencoder or tile size"
-        )
+    halvings = max(0, floor(log2(tile_size / latent_size)))
+    side = latent_size * 2**halvings
     channels = sum(count + is_indicated(settings, name) for name, count in spec.planes.items())
     width = settings.plane_width
     if settings.plane_encoder == "bilinear":
-        shrink = [BilinearHalving() for _ in range(int(halvings))]
-        return nn.Sequential(*shrink, nn.Conv2d(channels, width, 1, bias=False))
+        shrink = [BilinearHalving() for _ in range(halvings)]
+        return PlaneStem(*shrink, nn.Conv2d(channels, width, 1, bias=False), side=side)
     layers: list[nn.Module] = []
-    for _ in range(int(halvings)):
+    for _ in range(halvings):
         layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.SiLU()]
         channels = width
-    return nn.Sequential(*layers, nn.Conv2d(channels, width, 3, padding=1))
+    return PlaneStem(*layers, nn.Conv2d(channels, width, 3, padding=1), side=side)
