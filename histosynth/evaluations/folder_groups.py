@@ -1,4 +1,4 @@
-"""What folders are scored for beside fidelity: copies, stain and nuclei; and their reference sets."""
+"""What folders are scored for beside fidelity (copies, stain, nuclei), and their reference sets."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
