@@ -147,6 +147,15 @@ class Grid:
         )
         return next(others, None)
 
+    @property
+    def embedding_judge(self) -> str | None:
+        """The encoder that judges embeddings: the first that no generator is told of, where there
+        is one; None where none is told of any."""
+        encoders = self.study.encoders
+        told = [encoders[n] for name in self.trained for n in self.conditioning_encoders(name)]
+        others = (n for n in self.study.evaluation.encoders if encoders[n] not in told)
+        return next(others, self.study.evaluation.encoders[0]) if told else None
+
     def cells(self) -> Iterator[Cell]:
         """Every metric file of the study, reference rows first."""
         first = self.study.seeds[0]
@@ -165,7 +174,7 @@ class Grid:
 
     def has_group(self, group: str) -> bool:
         if group == "adherence":
-            return bool(self.judges or self.study.clusters)
+            return bool(self.judges or self.study.clusters or self.embedding_judge)
         if group == "legacy":
             return bool(self.study.evaluation.legacy)
         if group == "utility":

@@ -58,6 +58,15 @@ def cluster_judge_features(wildcards):
     ]
 
 
+def embedding_judge_features(wildcards):
+    """Features that embeddings are judged by, of train tiles, test tiles and the scored set."""
+    return [
+        f"{RESULTS}/features/{which}/{GRID.embedding_judge}.npy"
+        for which in ("real/train", "real/test", judged_set(wildcards))
+        if GRID.embedding_judge
+    ]
+
+
 def features_of(sets):
     """Features of some sets, encoder by encoder."""
     return [

@@ -91,6 +91,7 @@ rule adherence:
         judges=expand("<results>/judges/{kind}", kind=GRID.judges),
         clusters=f"{RESULTS}/{GRID.cluster_folder}" if GRID.cluster_judge else [],
         features=cluster_judge_features,
+        told_features=embedding_judge_features,
         table=lambda wildcards: (
             f"{RESULTS}/condition_table.parquet" if GRID.crop_options(wildcards.condition) else []
         ),
@@ -118,13 +119,19 @@ rule adherence:
             else ""
         ),
         table=lambda wildcards, input: f"--table {input.table}" if input.table else "",
+        told_features=lambda wildcards, input: (
+            f"--told-features {GRID.embedding_judge}={','.join(input.told_features)}"
+            if input.told_features
+            else ""
+        ),
     message:
         "Scoring adherence of {wildcards.condition}, seed {wildcards.seed}"
     shell:
         "python scripts/adherence.py --config {params.config} --threads {threads}"
         " --condition {wildcards.condition} --seed {wildcards.seed} --train {input.train}"
         " --real {input.real} --synthetic {input.synthetic} --judges {params.judges}"
-        " {params.clusters} {params.table} --tiles {output.tiles} --output {output.rows}"
+        " {params.clusters} {params.told_features} {params.table} --tiles {output.tiles}"
+        " --output {output.rows}"
         " 2>&1 | tee {log}"
 
 

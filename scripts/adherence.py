@@ -1,4 +1,4 @@
-"""Let judges say whether synthetic tiles show the maps, labels, clusters and crops requested."""
+"""Let judges say whether synthetic tiles show the maps, labels, clusters, crops, ... requested."""
 
 import argparse
 import time
@@ -26,6 +26,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="ENCODER=TRAIN.npy,TEST.npy,SYNTHETIC.npy",
         help="features that judge clusters, by another encoder than the clusters were found with",
     )
+    made.add_argument(
+        "--told-features",
+        metavar="ENCODER=TRAIN.npy,TEST.npy,SYNTHETIC.npy",
+        help="features that judge conditions which tell the generator features",
+    )
     made.add_argument("--table", type=Path, help="condition table, where crops are shown")
     made.add_argument("--tiles", type=Path, required=True, help="Parquet file: what each tile got")
     return evaluation_arguments(made)
@@ -43,15 +48,24 @@ def main(args: argparse.Namespace) -> None:
     started = time.monotonic()
     study = Study.load(args.config)
     scored = Scored(study.study, args.condition, args.seed, set_name(args.synthetic), "adherence")
-    encoder, _, files = (args.features or "").partition("=")
     given = {name: getattr(args, name) for name in ("train", "real", "synthetic", "judges")}
     given |= {"clusters": args.clusters, "table": args.table}
-    features = {encoder: files.split(",")} if encoder else {}
-    rows, tiles, facts = adherence_of_files(scored, study, **given, features=features)
+    rows, tiles, facts = adherence_of_files(
+        scored,
+        study,
+        **given,
+        features=_files(args.features),
+        told_features=_files(args.told_features),
+    )
     with atomic_file(args.tiles) as partial:
         tiles.to_parquet(partial, index=False)
     of_rows = {"versions": software(), "protocols": scored.protocols, "facts": facts}
     write_rows(args.output, rows, seconds=time.monotonic() - started, **of_rows)
+
+
+def _files(given: str | None) -> dict[str, list[str]]:
+    encoder, _, files = (given or "").partition("=")
+    return {encoder: files.split(",")} if encoder else {}
 
 
 if __name__ == "__main__":

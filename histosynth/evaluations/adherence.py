@@ -2,9 +2,9 @@
 
 Judges look at the tiles: a segmenter trained on real train tiles at those requested by a map, a
 classifier at those requested by a label, an encoder that took no part in the clustering at those
-requested by a cluster; and the style of the tissue is held against the crops it was to be like. No
-judge is perfect, so each value stands beside the same judge's value on real test tiles, and beside
-its controls (see `obedience`).
+requested by a cluster; the style of the tissue is held against the crops it was to be like, and its
+features against those that were told. No judge is perfect, so each value stands beside the same
+judge's value on real test tiles, and beside its controls (see `obedience`).
 
 Intervals resample patients; a synthetic tile belongs to the patient whose map or label it got.
 """
@@ -20,6 +20,7 @@ from histosynth.device import pick_device
 from histosynth.errors import InputError
 from histosynth.evaluations.adherence_cluster import CLUSTER_METRICS, cluster_rows
 from histosynth.evaluations.adherence_crop import CROP_METRICS, crop_rows, crop_signal
+from histosynth.evaluations.adherence_embedding import EMBEDDING_METRICS, embedding_rows
 from histosynth.evaluations.adherence_judges import (
     LABEL_METRICS,
     MAP_METRICS,
@@ -51,6 +52,7 @@ def adherence_of_files(
     clusters: Path | None,
     features: Mapping[str, Sequence[str]],
     table: Path | None,
+    told_features: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[list[MetricRow], "pd.DataFrame", dict[str, Any]]:
     """Score one set on disk by everything that the study can request.
 
@@ -63,6 +65,8 @@ def adherence_of_files(
     features : the encoder that judges clusters -> .npy of the three sets; empty where there is
         none but the one that the clusters were found with
     table : the condition table, where crops were shown
+    told_features : the encoder that judges embeddings -> .npy of the three sets; None where no
+        condition is told any
 
     Returns
     -------
@@ -91,6 +95,10 @@ def adherence_of_files(
         )
         return kept((rows, found))
 
+    def by_features(encoder: str, files: Sequence[str]) -> list[MetricRow]:
+        sets = _opened(train, real, synthetic)
+        return kept(embedding_rows(scored, study, sets, encoder=encoder, features=files))
+
     def by_style() -> list[MetricRow]:
         sets = dict(zip(("real", "synthetic"), _opened(real, synthetic), strict=True))
         return kept(crop_rows(scored, study, **sets, table=table))
@@ -107,6 +115,9 @@ def adherence_of_files(
         rows += [scored.absent(metric, _no_judge(study)) for metric in CLUSTER_METRICS]
     if crop_signal(study, None):
         rows += scored.guarded(CROP_METRICS, by_style)
+    for encoder, files in (told_features or {}).items():
+        compute = partial(by_features, encoder, files)
+        rows += scored.guarded(EMBEDDING_METRICS, compute, encoder=encoder)
     return rows, tile_table(synthetic, columns), facts
 
 
@@ -134,7 +145,7 @@ def tile_table(folder: Path, columns: Mapping[str, np.ndarray]) -> "pd.DataFrame
     DataFrame with `row` (of the set), `patient_id` (whose request it was), and, as far as they
     were requested and scored: `map_intersection_<class>` and `map_union_<class>` in pixels;
     `label_hit` and `cluster_hit`, 1 or 0, and -1 where the tile had no such request;
-    `crop_nearer`, NaN where it was shown no crop.
+    `crop_nearer`, NaN where it was shown no crop; `embedding_similarity`.
     """
     import pandas as pd
 

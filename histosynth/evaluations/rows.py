@@ -46,6 +46,7 @@ HIGHER_IS_BETTER = {
     "cluster_accuracy": True,
     "cluster_accuracy_ratio": True,
     "crop_style_auc": True,
+    "embedding_similarity": True,
     "downstream_iou": True,
     "downstream_auc": True,
     "memorized_share_1pct": False,

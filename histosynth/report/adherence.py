@@ -18,6 +18,7 @@ _SCORES = (
     ("label_accuracy", "label_accuracy_ratio", "label="),
     ("cluster_accuracy", "cluster_accuracy_ratio", ""),
     ("crop_style_auc", "", "class="),
+    ("embedding_similarity", "", "label="),
 )
 MOST_CLUSTERS = 20  # that a table can show
 _OVERALL = Cell("not_applicable", reason="this control is scored over all classes together")

@@ -221,6 +221,17 @@ _METRICS = (
         "to be made, copied pixels count as obedience.",
     ),
     Metric(
+        "embedding_similarity",
+        "Embedding similarity",
+        True,
+        "How like its target the image is in the features of an encoder: the mean cosine of the "
+        "two, each feature standardised by real training tiles. 1 is the target itself, 0 has "
+        "nothing in common with it; the judge is another encoder than the generator was told of, "
+        "where the study has one.",
+        "The real row is each real tile against another tile of its slide, which is what a slide’s "
+        "tissue shares; the autoencoder row is each tile against itself, passed through.",
+    ),
+    Metric(
         "downstream_iou",
         "Downstream IoU",
         True,
