@@ -15,6 +15,7 @@ _OURS: dict[str, Any] = {
     "attention_levels": 2,
     "head_width": 64,
     "warmup_steps": 1000,
+    "validate_every": 1000,
     "save_every_seconds": 600,
 }
 
@@ -77,6 +78,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "steps": 100_000,
         # Not published either: their framework's default.
         "precision": "fp32",
+        "validate_every": 1000,
         "save_every_seconds": 600,
     },
     # Osorio et al. (arXiv 2312.09792): diffusers' train_text_to_image.py on Stable Diffusion 1.5,

@@ -1,14 +1,18 @@
 """Presets are the recipes that they name, down to the network's layers, and yield to the study."""
 
+import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from diffusers import DDPMScheduler
 from diffusers.models.attention_processor import Attention
 from torch import nn
 
+from histosynth.conditions import check_conditions
 from histosynth.config import Study
 from histosynth.diffusion.autoencoder import build_autoencoder
 from histosynth.diffusion.latents import write_latents
@@ -157,6 +161,25 @@ def test_a_resolved_preset_reads_back_as_itself(preset):
 def test_an_unknown_preset_is_refused_with_those_there_are(preset):
     with pytest.raises(InputError, match=r"generator\.preset.*'htd'"):
         study(generator={"preset": preset})
+
+
+DOCS = Path(__file__).parent.parent / "docs" / "presets.md"
+
+
+def documented() -> list[dict]:
+    """The YAML blocks of the page: what is indented by four."""
+    lines = DOCS.read_text(encoding="utf-8").splitlines()
+    blocks = itertools.groupby(lines, key=lambda line: line.startswith("    "))
+    return [yaml.safe_load("\n".join(block)) for is_yaml, block in blocks if is_yaml]
+
+
+@pytest.mark.parametrize("sections", documented(), ids=lambda sections: "-".join(sections))
+def test_what_the_docs_write_is_a_valid_study(sections):
+    made = study(
+        label={"names": ["healthy", "cancer"]}, clusters={"encoder": "texture"}, **sections
+    )
+    if "conditions" in sections and made.generator.architecture != "pretrained":
+        check_conditions(made)
 
 
 # Trained
