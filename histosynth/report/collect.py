@@ -41,13 +41,21 @@ _SIGNAL_WORDS = {
     "label": "the tile’s label",
     "cluster": "its morphology type (cluster)",
     "prompt": "a text prompt",
-    "embedding": "an image embedding",
+    "embedding": "the tile’s features",
     "map": "the tissue map",
     "pseudo_map": "a map of morphology types",
 }
 _CROP_WORDS = {
     "other_slide": "a raw crop of each class from another slide",
+    "same_slide": "a raw crop of each class from another tile of its slide",
     "same_image": "raw crops of the very tile that is to be made",
+    "shuffled_class": "for each class a raw crop of another class, from another slide (a probe)",
+}
+SOURCE_WORDS = {
+    "other_slide": "other slides",
+    "same_slide": "the same slide",
+    "same_image": "the very tile",
+    "shuffled_class": "another class",
 }
 
 
@@ -165,7 +173,11 @@ def describe(name: str, condition: Condition) -> ConditionInfo:
 
 def _signal_words(signal: SignalSettings) -> str:
     if signal.kind == "crop":
-        return _CROP_WORDS.get(str(signal.options.get("source", "other_slide")), "raw crops")
+        source, trained = (signal.options.get(k) for k in ("source", "training_source"))
+        words = _CROP_WORDS.get(str(source), "raw crops")
+        if trained not in (None, source):
+            words += f" (trained with crops of {SOURCE_WORDS.get(str(trained), trained)})"
+        return words
     words = _SIGNAL_WORDS.get(signal.kind, signal.kind)
     told = ", ".join(f"{key} {value}" for key, value in signal.options.items())
     return f"{words} ({told})" if told else words

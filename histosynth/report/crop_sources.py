@@ -2,6 +2,8 @@
 
 With crops of the very tile to be made, pixels are handed over. How much better such a condition
 scores than its twin with crops of other slides is what those pixels bring, not the generator.
+Crops of the same slide hand over its stain; crops of another class say what a generator believes
+where map and crop contradict each other.
 """
 
 from __future__ import annotations
@@ -11,22 +13,24 @@ from typing import Any
 from histosynth.config import Study
 from histosynth.report import tables
 from histosynth.report.cells import fill
-from histosynth.report.collect import Results
+from histosynth.report.collect import SOURCE_WORDS, Results
 from histosynth.report.leaderboard import main_columns
 from histosynth.settings import Condition
 
-_WORDS = {"other_slide": "other slides", "same_image": "the very tile"}
 
-
-def twins(study: Study) -> list[tuple[str, str]]:
-    """(crops of other slides, crops of the very tile): conditions alike in all else."""
-    found: dict[str, dict[tuple[Any, ...], str]] = {source: {} for source in _WORDS}
+def twins(study: Study) -> list[dict[str, str]]:
+    """Groups of two or more conditions that are alike in all else: source of crops -> condition."""
+    groups: dict[tuple[Any, ...], dict[str, str]] = {}
     for name, condition in study.conditions.items():
         source, rest = _split(condition)
-        if source in found:
-            found[source][rest] = name
-    other, same = found["other_slide"], found["same_image"]
-    return [(name, same[rest]) for rest, name in other.items() if rest in same]
+        if source in SOURCE_WORDS:
+            groups.setdefault(rest, {})[source] = name
+    order = list(SOURCE_WORDS)
+    return [
+        dict(sorted(group.items(), key=lambda item: order.index(item[0])))
+        for group in groups.values()
+        if len(group) > 1
+    ]
 
 
 def _split(condition: Condition) -> tuple[str | None, tuple[Any, ...]]:
@@ -35,7 +39,7 @@ def _split(condition: Condition) -> tuple[str | None, tuple[Any, ...]]:
     for signal in condition.signals or []:
         options = dict(signal.options)
         if signal.kind == "crop":
-            source = str(options.pop("source", "other_slide"))
+            source = str(options.pop("source", ""))
         rest.append((signal.kind, sorted((key, str(value)) for key, value in options.items())))
     return source, (str(sorted(rest)), str(condition.guidance_scale))
 
@@ -47,12 +51,12 @@ def crop_tables(results: Results) -> list[tables.ScoreTable]:
         " ".join(filter(None, (tables.arrow(c.metric), c.encoder, c.arm))) for c in columns
     )
     made = []
-    for pair in twins(results.study):
+    for group in twins(results.study):
         lines = [
-            (f"{name}: {_WORDS[source]}", "", tuple(fill(results, name, c) for c in columns))
-            for name, source in zip(pair, _WORDS, strict=True)
+            (f"{name}: {SOURCE_WORDS[source]}", "", tuple(fill(results, name, c) for c in columns))
+            for source, name in group.items()
         ]
         lines.append(("real", "", tuple(fill(results, "real", c) for c in columns)))
-        caption = "What crops of the very tile bring, against crops of other slides"
+        caption = "What crops bring, by where they come from"
         made.append(tables.lettered(caption, heads, lines))
     return made

@@ -68,7 +68,10 @@ def main_columns(results: Results) -> list[Column]:
     """The scores that the leaderboard shows: those that the study promises."""
     study, grid = results.study, Grid(results.study)
     columns = []
-    for i, encoder in enumerate(study.evaluation.encoders):
+    told = {encoder for name in grid.trained for encoder in told_by(grid, name)}
+    # An encoder that some generator was told of is no independent judge: it comes last.
+    encoders = sorted(study.evaluation.encoders, key=told.__contains__)
+    for i, encoder in enumerate(encoders):
         names = [*distances(results, encoder)] + ["precision", "recall"] * (i == 0)
         columns += [Column("fidelity", name, encoder) for name in names]
     if grid.has_group("adherence"):
@@ -87,6 +90,23 @@ def main_columns(results: Results) -> list[Column]:
                 Column("utility", name, arm=arm, minus_real=True) for arm in ("synthetic", "mixed")
             ]
     return columns + privacy_columns(study)
+
+
+def told_by(grid: Grid, condition: str) -> list[str]:
+    """The scoring encoders that give the very features that a condition's generator is told of."""
+    if condition not in grid.trained:
+        return []
+    encoders = grid.study.encoders
+    told = [encoders[name] for name in grid.conditioning_encoders(condition)]
+    return [name for name in grid.study.evaluation.encoders if encoders[name] in told]
+
+
+def _marked(cell: Cell) -> Cell:
+    """A score by an encoder that the generator was told of: with a remark, if it has a value."""
+    if cell.status != "ok":
+        return cell
+    remark = "the generator was told of features by this encoder: not independent, so not ranked"
+    return replace(cell, reason="; ".join(filter(None, (cell.reason, remark))))
 
 
 def privacy_columns(study: Study) -> list[Column]:
@@ -120,16 +140,18 @@ def distances(results: Results, encoder: str) -> tuple[str, str]:
 
 def build(results: Results, columns: Iterable[Column]) -> Leaderboard:
     """Fill the grid that the config promises, with every cell that is not there marked so."""
-    columns = tuple(columns)
+    columns, grid = tuple(columns), Grid(results.study)
     ranked = [c.name for c in results.conditions if not c.apart]
     filled, tested = [], []
     for column in columns:
         cells = {c.name: fill(results, c.name, column) for c in results.conditions}
         cells |= {name: fill(results, name, column) for name in reference_names(results)}
         cells = letter_protocols(cells)
+        partial_to = {c.name for c in results.conditions if column.encoder in told_by(grid, c.name)}
+        cells |= {name: _marked(cells[name]) for name in partial_to}
         tested.append(pairs_of(results, column, cells))
         if column.expected is None:
-            contestants = {n: cells[n] for n in ranked}
+            contestants = {n: cells[n] for n in ranked if n not in partial_to}
             cells |= rank(contestants, column.higher_is_better, pairs=tested[-1])
         filled.append(cells)
     lines = [
