@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
-from torch import nn
 
 from histosynth.diffusion.network import ConditionBatch, SignalsSpec
 from histosynth.diffusion.process import Process, noise_variances
@@ -16,17 +15,24 @@ NOISE = torch.linspace(-2, 2, 16, dtype=torch.float64).reshape(1, 1, 4, 4)
 COMBINATIONS = [(target, solver) for target, solvers in SOLVERS.items() for solver in solvers]
 
 
-class Gaussian(nn.Module):
-    """The exact prediction for latents from N(mean, scale^2)."""
+class ByTimeAlone:
+    """A network without conditions."""
 
     spec = SignalsSpec()
+
+    def prepare(self, conditions, drop):
+        return None
+
+
+class Gaussian(ByTimeAlone):
+    """The exact prediction for latents from N(mean, scale^2)."""
+
     mean, scale = 0.7, 0.5
 
     def __init__(self, target: str, **settings) -> None:
-        super().__init__()
         self.process = Process(GeneratorSettings(target=target, **settings))
 
-    def forward(self, noisy, times, conditions, drop):
+    def denoise(self, noisy, times, prepared):
         signal, noise = self.process.mix(times)
         score = (noisy - signal * self.mean) / (signal**2 * self.scale**2 + noise**2)
         clean, direction = self.mean + signal * self.scale**2 * score, noise * score
@@ -72,14 +78,11 @@ def curved(noisy: torch.Tensor, time: float) -> torch.Tensor:
     return torch.sin(2 * noisy + time) + 0.3 * noisy
 
 
-class Curved(nn.Module):
-    spec = SignalsSpec()
-
+class Curved(ByTimeAlone):
     def __init__(self, target: str) -> None:
-        super().__init__()
         self.process = Process(GeneratorSettings(target=target))
 
-    def forward(self, noisy, times, conditions, drop):
+    def denoise(self, noisy, times, prepared):
         return curved(noisy, float(times[0]))
 
 

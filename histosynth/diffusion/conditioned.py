@@ -16,6 +16,7 @@ from histosynth.diffusion.control import ControlBranch
 from histosynth.diffusion.network import (
     ConditionBatch,
     ConditionedNetwork,
+    Prepared,
     SignalsSpec,
     check_levels,
     norm_groups,
@@ -73,23 +74,24 @@ class CrossAttentionNetwork(ConditionedNetwork):
             stem = plane_stem(settings, spec, latent_size=latent_size, tile_size=tile_size)
             self.control = ControlBranch(self.unet, stem, settings.plane_width)
 
-    def forward(
-        self,
-        noisy: torch.Tensor,
-        times: torch.Tensor,
-        conditions: ConditionBatch,
-        drop: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        withheld = self.withheld(drop, noisy)
-        tokens = self._tokens(conditions, withheld, len(noisy))
-        network_times = self.process.network_times(times)
-        hidden, skips, middle = noisy, None, None
+    def prepare(self, conditions: ConditionBatch, drop: torch.Tensor) -> Prepared:
+        withheld = self.withheld(drop)
+        planes = None
         if self.spec.planes:
             planes = stack_planes(self.settings, self.spec, conditions, withheld)
             if self.control is None:
-                hidden = torch.cat([noisy, self.plane_stem(planes).to(noisy.dtype)], 1)
-            else:
-                skips, middle = self.control(noisy, network_times, tokens, planes)
+                planes = self.plane_stem(planes)
+        return Prepared(planes, self._tokens(conditions, withheld, len(drop)))
+
+    def denoise(self, noisy: torch.Tensor, times: torch.Tensor, prepared: Prepared) -> torch.Tensor:
+        planes, tokens = prepared.planes, prepared.tokens
+        assert tokens is not None
+        network_times = self.process.network_times(times)
+        hidden, skips, middle = noisy, None, None
+        if self.control is not None:
+            skips, middle = self.control(noisy, network_times, tokens, planes)
+        elif planes is not None:
+            hidden = torch.cat([noisy, planes.to(noisy.dtype)], 1)
         return self.unet(
             hidden,
             network_times,

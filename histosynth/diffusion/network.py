@@ -90,6 +90,22 @@ class ConditionBatch:
         return self.values[signal]
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What the network makes of a batch's conditions: the same at every time.
+
+    Attributes
+    ----------
+    planes
+        What joins the noisy latent or a branch, (b, channels, h, w); None without plane signals.
+    tokens
+        What cross-attention reads, (b, length, width); None where there is none.
+    """
+
+    planes: torch.Tensor | None = None
+    tokens: torch.Tensor | None = None
+
+
 class ConditionedNetwork(nn.Module, ABC):
     """Predicts a process's target from a noisy latent and conditions; see `build_network`.
 
@@ -113,7 +129,6 @@ class ConditionedNetwork(nn.Module, ABC):
         self.latent_shape = tuple(latent_shape)
         self.process = Process(settings)
 
-    @abstractmethod
     def forward(
         self,
         noisy: torch.Tensor,
@@ -133,12 +148,21 @@ class ConditionedNetwork(nn.Module, ABC):
             (b, S) bool in the order of `spec.names`: signals that are withheld from a sample;
             None withholds none.
         """
-
-    def withheld(self, drop: torch.Tensor | None, noisy: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Signal -> bool (b,), from the `drop` of `forward`."""
         if drop is None:
             names = len(self.spec.names)
             drop = torch.zeros(len(noisy), names, dtype=torch.bool, device=noisy.device)
+        return self.denoise(noisy, times, self.prepare(conditions, drop))
+
+    @abstractmethod
+    def prepare(self, conditions: ConditionBatch, drop: torch.Tensor) -> Prepared:
+        """The part of `forward` that does not depend on time, done once for all steps."""
+
+    @abstractmethod
+    def denoise(self, noisy: torch.Tensor, times: torch.Tensor, prepared: Prepared) -> torch.Tensor:
+        """The rest of `forward`."""
+
+    def withheld(self, drop: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Signal -> bool (b,), from the `drop` of `forward`."""
         return dict(zip(self.spec.names, drop.unbind(1), strict=True))
 
     def standardise(self, statistics: Statistics) -> None:

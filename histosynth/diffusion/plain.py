@@ -16,6 +16,7 @@ from torch import nn
 from histosynth.diffusion.network import (
     ConditionBatch,
     ConditionedNetwork,
+    Prepared,
     SignalsSpec,
     check_levels,
     norm_groups,
@@ -66,18 +67,16 @@ class PlainNetwork(ConditionedNetwork):
         )
         self._start_blocks_as_identities()
 
-    def forward(
-        self,
-        noisy: torch.Tensor,
-        times: torch.Tensor,
-        conditions: ConditionBatch,
-        drop: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def prepare(self, conditions: ConditionBatch, drop: torch.Tensor) -> Prepared:
+        if not self.spec.planes:
+            return Prepared()
+        planes = stack_planes(self.settings, self.spec, conditions, self.withheld(drop))
+        return Prepared(self.plane_stem(planes))
+
+    def denoise(self, noisy: torch.Tensor, times: torch.Tensor, prepared: Prepared) -> torch.Tensor:
         hidden = noisy
-        if self.spec.planes:
-            withheld = self.withheld(drop, noisy)
-            planes = stack_planes(self.settings, self.spec, conditions, withheld)
-            hidden = torch.cat([noisy, self.plane_stem(planes).to(noisy.dtype)], 1)
+        if prepared.planes is not None:
+            hidden = torch.cat([noisy, prepared.planes.to(noisy.dtype)], 1)
         return self.unet(hidden, self.process.network_times(times), return_dict=False)[0]
 
     def _start_blocks_as_identities(self) -> None:

@@ -19,6 +19,7 @@ from diffusers import UNet2DConditionModel
 from histosynth.diffusion.network import (
     ConditionBatch,
     ConditionedNetwork,
+    Prepared,
     SignalsSpec,
     check_levels,
 )
@@ -90,14 +91,8 @@ class PretrainedNetwork(ConditionedNetwork):
                 )
             )
 
-    def forward(
-        self,
-        noisy: torch.Tensor,
-        times: torch.Tensor,
-        conditions: ConditionBatch,
-        drop: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        withheld = self.withheld(drop, noisy)
+    def prepare(self, conditions: ConditionBatch, drop: torch.Tensor) -> Prepared:
+        withheld = self.withheld(drop)
         states = []
         for name in self.spec.vectors:
             given, null = conditions[name], conditions.nulls.get(name)
@@ -108,8 +103,11 @@ class PretrainedNetwork(ConditionedNetwork):
                 )
             given = given[:, None] if given.ndim == 2 else given
             states.append(torch.where(withheld[name][:, None, None], null, given))
+        return Prepared(tokens=torch.cat(states, 1))
+
+    def denoise(self, noisy: torch.Tensor, times: torch.Tensor, prepared: Prepared) -> torch.Tensor:
         return self.unet(
-            noisy, self.process.network_times(times), torch.cat(states, 1), return_dict=False
+            noisy, self.process.network_times(times), prepared.tokens, return_dict=False
         )[0]
 
     def knows_without(self, signals: "Collection[str]") -> bool:

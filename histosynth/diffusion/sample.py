@@ -61,13 +61,15 @@ def sample_latents(
     withheld = [[name in stage.withheld for name in network.spec.names] for stage in stages]
     drop = torch.tensor(withheld, dtype=torch.bool, device=device)
     drop = drop.repeat_interleave(len(noise), 0)
-    conditions = conditions.repeat(len(stages))
+    bf16 = device.type == "cuda"
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        prepared = network.prepare(conditions.repeat(len(stages)), drop)
 
     def predict(latents: torch.Tensor, time: float) -> torch.Tensor:
         inputs = torch.cat([latents] * len(stages)) if len(stages) > 1 else latents
         times = torch.full((len(inputs),), time, dtype=noise.dtype, device=device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            predicted = network(inputs, times, conditions, drop)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            predicted = network.denoise(inputs, times, prepared)
         predicted = predicted.float() if predicted.dtype == torch.bfloat16 else predicted
         first, *others = predicted.chunk(len(stages))
         guided = before = first
