@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from histosynth.conditions.donors import COLUMN_OF
 from histosynth.config import Study
 from histosynth.files import write_json
 from histosynth.grid import Grid
@@ -163,8 +164,9 @@ def write_results(folder: Path, made: Study, *, split_unit: str = "patient") -> 
         "source_tile_id": [ids["test"][i % 9] for i in range(N)],
         "label": "cancer",
         "cluster": 0,
-        "crop_tile_ids": [json.dumps({"tumour": ids["test"][(i + 1) % 9]}) for i in range(N)],
     }
+    for step, column in enumerate(COLUMN_OF.values(), start=1):
+        requests[column] = [json.dumps({"tumour": ids["test"][(i + step) % 9]}) for i in range(N)]
     pd.DataFrame(requests).to_parquet(folder / "condition_table.parquet")
     random = np.random.default_rng(0)
     features = {"real/train": 9} | {f"synthetic/{c}/seed0": N for c in made.conditions}

@@ -101,7 +101,7 @@ def targets(pool: TilePool, rows: list[int], *, seed: int = 0) -> Targets:
 @pytest.mark.parametrize(
     ("signal", "dropped", "found", "cure"),
     [
-        ("labell", (), "unknown signal 'labell'", "cluster, crop, label, map"),
+        ("labell", (), "unknown signal 'labell'", "cluster, crop, embedding, label, map, prompt"),
         ("cluster", ("clusters",), "needs clusters", "`clusters` is not configured; add it"),
         ("label", ("label",), "needs labels", "`label` is not configured; add it"),
         ("map", ("classes",), "needs maps", "list the tissue classes"),
@@ -223,8 +223,9 @@ def test_planes_and_latents_are_flipped_alike(pool) -> None:
 
     source = training_source(spec("map", {"kind": "crop", "source": "other_slide"}), pool)
     rows = np.array([3, 3, 3, 3])
-    kept = source(rows, np.zeros(4, int), 9)
-    flipped = source(rows, np.arange(4), 9)
+    seeds = [(9, i) for i in range(4)]
+    kept = source(rows, np.zeros(4, int), seeds)
+    flipped = source(rows, np.arange(4), seeds)
     for name in ("map", "crop"):
         for i in range(4):
             image = np.moveaxis(kept[name][i].numpy(), 0, -1)  # as images are, before encoding

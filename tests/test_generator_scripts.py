@@ -234,6 +234,8 @@ def test_a_set_names_the_tiles_whose_pixels_the_generator_saw(workspace, synthet
         assert all(tile.split("_")[0] != source.split("_")[0] for tile in shown.split(","))
     same = synthetic["map_crop_same"].table
     assert same["crop_tile_ids"].tolist() == same["source_tile_id"].tolist()
+    assert ((same["shown_share"] > 0.05) & (same["shown_share"] < 1)).all()
+    assert (synthetic["map_crop"].table["shown_share"] == 0).all()
     assert (synthetic["unconditional"].table["crop_tile_ids"] == "").all()
 
 
