@@ -89,7 +89,8 @@ rule report:
         mem_mb=4000,
         runtime=30,
     params:
-        settings=GRID.settings("report", study=STUDY.dump()),
+        # a function: a prompt's "{label}" is no wildcard
+        settings=lambda wildcards: GRID.settings("report", study=STUDY.dump()),
         results=subpath(input.summary, parent=True),
     message:
         "Writing the report"
