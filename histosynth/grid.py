@@ -39,7 +39,7 @@ STAGE_VERSIONS = {
     "reference": 1,
     "judge": 1,
     "fidelity": 3,
-    "adherence": 2,
+    "adherence": 3,
     "utility": 2,
     "legacy": 1,
     "memorization": 3,
