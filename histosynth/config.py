@@ -85,6 +85,8 @@ class Study(Settings):
         named = [("evaluation.encoders", name) for name in self.evaluation.encoders]
         if self.clusters:
             named.append(("clusters.encoder", self.clusters.encoder))
+        if self.generator.selection_encoder:
+            named.append(("generator.selection_encoder", self.generator.selection_encoder))
         for key, name in named:
             if name not in self.encoders:
                 raise ValueError(f"{key}: unknown encoder {name!r}; `encoders` has: {known}")
@@ -130,6 +132,11 @@ class Study(Settings):
     @property
     def label_names(self) -> list[str]:
         return list(self.label.names) if self.label else []
+
+    @property
+    def selection_encoder(self) -> str:
+        """The encoder by which a training chooses among its averaged weights."""
+        return self.generator.selection_encoder or next(iter(self.encoders))
 
     def bases_of(self, condition: str) -> list[str]:
         """The conditions from whose weights its training starts, the nearest first.

@@ -185,6 +185,18 @@ class GeneratorSettings(Settings):
     signal_dropout: dict[str, Fraction] = Field(
         default_factory=dict, description="Signal -> share of samples trained without it alone."
     )
+    validate_every: int = Field(
+        200, ge=0, description="Steps between losses on fixed validation tiles; 0: none are taken."
+    )
+    selection_images: int = Field(
+        64,
+        ge=0,
+        description="Samples, on validation tiles' conditions, by whose kernel distance one of the "
+        "averages is chosen; 0: the first is taken.",
+    )
+    selection_encoder: str | None = Field(
+        None, description="The encoder of that distance; default: the study's first."
+    )
     save_every_seconds: float = Field(60, gt=0)
 
     @model_validator(mode="after")

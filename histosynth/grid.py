@@ -271,8 +271,12 @@ class Grid:
         return self.settings("selftest", encoder=encoder.model_dump(mode="json"))
 
     def train_settings(self, name: str) -> str:
-        generator = self.study.generator_of(name).model_dump(mode="json")
-        return self.settings("train", generator=generator)
+        study, chosen = self.study, self.study.selection_encoder
+        return self.settings(
+            "train",
+            generator=study.generator_of(name).model_dump(mode="json"),
+            selection={chosen: study.encoders[chosen].model_dump(mode="json")},
+        )
 
     def sample_settings(self, name: str) -> str:
         sampling = self.study.sampling_of(name).model_dump(exclude={"shards"})

@@ -32,10 +32,12 @@ def evaluation_arguments(made: argparse.ArgumentParser) -> argparse.ArgumentPars
     return made
 
 
-def features_argument(made: argparse.ArgumentParser, tiles: str) -> None:
-    """Add --features, of what a condition may need; `conditioning_features` reads it."""
+def features_argument(
+    made: argparse.ArgumentParser, tiles: str, *, option: str = "--features"
+) -> None:
+    """Add an option for features that a condition may need; `conditioning_features` reads it."""
     made.add_argument(
-        "--features",
+        option,
         nargs="*",
         default=[],
         metavar="ENCODER=FILE.npy",
@@ -43,8 +45,10 @@ def features_argument(made: argparse.ArgumentParser, tiles: str) -> None:
     )
 
 
-def conditioning_features(args: argparse.Namespace) -> dict[str, Path]:
-    """Encoder -> its file, from --features.
+def conditioning_features(
+    args: argparse.Namespace, *, option: str = "--features"
+) -> dict[str, Path]:
+    """Encoder -> its file, from the option of `features_argument`.
 
     Raises
     ------
@@ -52,11 +56,11 @@ def conditioning_features(args: argparse.Namespace) -> dict[str, Path]:
         Not ENCODER=FILE.npy, or an encoder given twice.
     """
     found: dict[str, Path] = {}
-    for text in args.features:
+    for text in getattr(args, option.strip("-").replace("-", "_")):
         name, sign, path = text.partition("=")
         if not (name and sign and path) or name in found:
             raise InputError(
-                f"--features {text}: expected ENCODER=FILE.npy, each encoder once; the files are "
+                f"{option} {text}: expected ENCODER=FILE.npy, each encoder once; the files are "
                 "made by scripts/embed.py"
             )
         found[name] = Path(path)

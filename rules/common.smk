@@ -35,8 +35,16 @@ def conditioning_features(split):
 
 
 def conditioning_option(wildcards, input):
-    pairs = [f"{Path(file).stem}={file}" for file in input.features]
-    return f"--features {' '.join(pairs)}" if pairs else ""
+    return _features("--features", input.features)
+
+
+def val_features_option(wildcards, input):
+    return _features("--val-features", input.val_features)
+
+
+def _features(option, files):
+    pairs = [f"{Path(file).stem}={file}" for file in files]
+    return f"{option} {' '.join(pairs)}" if pairs else ""
 
 
 def scored_set(wildcards):

@@ -73,9 +73,12 @@ rule train:
     input:
         condition="<results>/conditions/{condition}.yaml",
         train="<results>/tilesets/real/train",
+        val="<results>/tilesets/real/val",
+        autoencoder="<results>/models/autoencoder",
         latents="<results>/latents",
         clusters=clusters_of,
         features=conditioning_features("train"),
+        val_features=conditioning_features("val"),
         base=base_of,
     output:
         folder=directory("<results>/models/{condition}/seed{seed}"),
@@ -99,11 +102,13 @@ rule train:
         ),
         clusters=clusters_option,
         features=conditioning_option,
+        val_features=val_features_option,
         base=base_option,
     message:
         "Training {wildcards.condition}, seed {wildcards.seed}"
     shell:
         "python scripts/train.py --config {params.config} --threads {threads}"
-        " --condition {input.condition} --train {input.train} --latents {input.latents}"
-        " {params.clusters} {params.features} {params.base} --seed {wildcards.seed}"
+        " --condition {input.condition} --train {input.train} --val {input.val}"
+        " --autoencoder {input.autoencoder} --latents {input.latents} {params.clusters}"
+        " {params.features} {params.val_features} {params.base} --seed {wildcards.seed}"
         " --state {params.state} --output {output.folder} 2>&1 | tee {log}"

@@ -13,7 +13,9 @@ from histosynth.diffusion.checks import check_classes_of, check_latents_of
 from histosynth.diffusion.conditioning import signals_spec, training_source
 from histosynth.diffusion.curves import TENSORBOARD
 from histosynth.diffusion.latents import LatentCache
+from histosynth.diffusion.state import discard_state
 from histosynth.diffusion.train import save_network, train_generator
+from histosynth.diffusion.validation import Selection, ValidationTiles
 from histosynth.errors import InputError
 from histosynth.files import atomic_folder, read_json, sha256_file, short_hash, write_json
 from histosynth.tilesets import TileSet
@@ -25,14 +27,17 @@ if TYPE_CHECKING:
 
 
 def train_condition(
-    spec: ConditionSpec,
-    train: TileSet,
     study: "Study",
     *,
+    condition: Path,
+    train: Path,
     latents: Path,
-    clusters: Path | None,
+    clusters: Path | None = None,
     features: Mapping[str, Path] | None = None,
     base: Path | None = None,
+    val: Path | None = None,
+    val_features: Mapping[str, Path] | None = None,
+    autoencoder: Path | None = None,
     seed: int,
     state: Path,
     output: Path,
@@ -47,12 +52,17 @@ def train_condition(
 
     Parameters
     ----------
+    condition : YAML file of the condition
+    train : folder of the tile set
     latents : folder of the train tiles' latents
     clusters : folder of the cluster assignments, where the condition uses them or the study
         balances prompts
-    features : encoder -> .npy of the train tiles, where the condition uses them
+    features, val_features : encoder -> .npy of the tiles, where the condition uses them
+    val : folder of the tiles on which losses are taken and one of the averaged weights is chosen;
+        without, there are no such losses, and the first average is taken
+    autoencoder : folder of the one that made the latents; goes with `val`
     base : folder of the trained model that `init_from` names, from whose weights training starts
-    state : folder beside the output; what is in it may be deleted once this returns
+    state : folder beside the output, of what a killed run goes on from; deleted in the end
 
     Returns
     -------
@@ -64,20 +74,21 @@ def train_condition(
         The latents are of other tiles, the tiles lack what the condition needs, or the model
         given to start from is not the one that the condition names.
     """
-    check_classes_of(train, study)
+    spec, tiles = ConditionSpec.load(condition, study), TileSet.open(train)
+    check_classes_of(tiles, study)
     start = _base_weights(spec, base)
     cache = LatentCache.open(latents)
-    check_latents_of(cache, train)
+    check_latents_of(cache, tiles)
     assignments = read_assignments(clusters)
     pool = TilePool.of(
-        train,
+        tiles,
         spec.needs,
         label_names=study.label_names,
         clusters=assignments,
         features=features,
     )
     if study.clusters is not None and study.clusters.balance is not None:
-        rows = selected_rows(assignments, train)
+        rows = selected_rows(assignments, tiles)
         cache, pool = cache.take(rows), pool.take(rows)
     # The loop knows a condition by its planes and tokens only; what they mean decides as well.
     meaning = {
@@ -88,6 +99,19 @@ def train_condition(
         "rows": cache.rows.tolist(),
         "base": start and sha256_file(start),
     }
+    held_out = None
+    if val is not None:
+        held_out = ValidationTiles.of(
+            spec,
+            TileSet.open(val),
+            study,
+            cache,
+            autoencoder,
+            clusters=assignments,
+            features=val_features,
+            device=device,
+        )
+    selection = Selection.of(held_out, study)
     settings = study.generator_of(spec.name)
     running = state / short_hash(meaning)
     network, record = train_generator(
@@ -96,10 +120,12 @@ def train_condition(
         settings,
         seed=seed,
         spec=signals_spec(spec),
-        tile_size=train.size[0],
+        tile_size=tiles.size[0],
         state_folder=running,
         log=log,
         tile_ids=pool.tile_ids,
+        validation=held_out and held_out.loss(),
+        score=selection.score,
         device=device,
         base=start,
         statistics=spec.statistics(pool),
@@ -108,6 +134,7 @@ def train_condition(
         "condition": spec.resolved(),
         "seed": seed,
         "init_from": spec.init_from,
+        "selection": selection.record,
         "settings": settings.model_dump(mode="json"),
         "tiles": len(cache),
         "gpu_seconds": record["seconds"] if device.type == "cuda" else 0.0,
@@ -119,6 +146,7 @@ def train_condition(
         save_network(folder / "weights.safetensors", network, cache)
         write_json(folder / "train.json", record)
         shutil.copytree(running / TENSORBOARD, folder / TENSORBOARD)
+    discard_state(state)
     return record
 
 

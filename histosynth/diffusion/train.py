@@ -45,7 +45,13 @@ ConditionSource = Callable[[np.ndarray, np.ndarray, Sequence[tuple[int, ...]]], 
 TRAINER_VERSION = 3
 
 # Settings that decide what a run costs or tells; a run may go on with others.
-NOT_IN_IDENTITY = {"save_every_seconds", "micro_batch"}
+NOT_IN_IDENTITY = {
+    "save_every_seconds",
+    "micro_batch",
+    "validate_every",
+    "selection_images",
+    "selection_encoder",
+}
 
 
 def batch_loss(
