@@ -42,18 +42,18 @@ class MicroBatches:
             The size is fixed by the study, or is one already; what to set is named.
         """
         smaller = self.size // 2
-        found = f"step {step}: out of memory with {self.size} samples at once ({reason})"
+        found = f"{self.key}, step {step}: out of memory with {self.size} samples at once ({reason})"
         if smaller < 1:
             raise InputError(
                 f"{found}; a single sample does not fit. Use a smaller network or smaller tiles, "
-                f"precision bf16, or a device with more memory ({self.key})"
+                f"precision bf16, or a device with more memory"
             )
         if not self.auto:
             raise InputError(
                 f"{found}. Set {self.key}.micro_batch to {smaller}, or to auto, which finds one; "
                 "the effective batch stays the same, and a started run goes on from its state"
             )
-        self.log(f"{self.key}: {found}; going on with micro_batch {smaller}")
+        self.log(f"{found}; going on with micro_batch {smaller}")
         self.size = smaller
 
 
