@@ -49,11 +49,8 @@ def main(args: argparse.Namespace) -> None:
         table.to_parquet(partial, index=False)
     if unseen:
         log(f"such test tiles are left out: {left_out_words(unseen)}")
-    without = int((table["crop_tile_ids"] == "{}").sum())
-    log(
-        f"{len(table)} conditions from {table['test_row'].nunique()} of {len(test)} test tiles; "
-        f"{without} without a crop of another slide"
-    )
+    without, used = int((table["crop_tile_ids"] == "{}").sum()), table["test_row"].nunique()
+    log(f"{len(table)} conditions from {used} of {len(test)} test tiles; {without} without a crop")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--condition results/demo/conditions/map.yaml --model results/demo/models/map/seed0 "
         "--autoencoder results/demo/models/autoencoder --latents results/demo/latents "
         "--table results/demo/condition_table.parquet --test results/demo/tilesets/real/test "
-        "--seed 0 --output results/demo/tilesets/synthetic/map/seed0",
+        "--output results/demo/tilesets/synthetic/map/seed0",
     )
     made.add_argument("--condition", type=Path, required=True, help="YAML of the condition")
     made.add_argument("--model", type=Path, required=True, help="folder of scripts/train.py")
@@ -25,9 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     features_argument(made, "test")
     made.add_argument("--seed", type=int, default=0, help="generator seed (default: 0)")
     made.add_argument("--name", help="of the set: CONDITION~gSCALE for a point of a guidance sweep")
-    made.add_argument(
-        "--part", type=int, nargs=2, default=(0, 1), metavar=("K", "N"), help="part K of 0..N-1"
-    )
+    made.add_argument("--part", type=int, nargs=2, default=(0, 1), help="part K of 0..N-1, and N")
     made.add_argument("--output", type=Path, required=True, help="tile set to write")
     return made
 
@@ -38,38 +36,22 @@ def main(args: argparse.Namespace) -> None:
     from histosynth.conditions import ConditionSpec
     from histosynth.config import Study
     from histosynth.device import pick_device
-    from histosynth.diffusion.condition_sampling import Generator, part_bounds, sample_condition
-    from histosynth.diffusion.manifest import manifest
-    from histosynth.diffusion.requests import Requests
-    from histosynth.errors import InputError
+    from histosynth.diffusion.condition_sampling import Generator, sample_condition
+    from histosynth.diffusion.manifest import FILES, manifest
+    from histosynth.diffusion.requests import FEATURES, Requests
     from histosynth.tilesets import TileSet
 
     torch.set_num_threads(args.threads)
     study = Study.load(args.config)
     spec = ConditionSpec.load(args.condition, study)
     name = args.name or spec.name
-    settings = study.sampling_of(name)
     test = TileSet.open(args.test)
-    generator = Generator.load(
-        spec, test, args.model, args.autoencoder, args.latents, device=pick_device()
-    )
-    features = conditioning_features(args)
-    told = {"seed": args.seed, "name": name, "settings": settings}
-    requests = Requests.read(spec, test, study, args.table, args.clusters, features, **told)
-    part, parts = args.part
-    if not 0 <= part < parts:
-        raise InputError(f"--part {part} {parts}: expected a part from 0 to {parts - 1}")
-    named = ("model", "autoencoder", "latents", "table", "test", "clusters")
-    files = {key: getattr(args, key) for key in named}
-    files |= {f"features:{encoder}": path for encoder, path in features.items()}
-    made = sample_condition(
-        generator,
-        requests,
-        manifest(generator, requests, files, root=args.config.parent),
-        output=args.output,
-        rows=part_bounds(len(requests), parts, settings.batch_size)[part],
-        log=log,
-    )
+    files = {key: getattr(args, key) for key in FILES}
+    files |= {FEATURES + encoder: path for encoder, path in conditioning_features(args).items()}
+    generator = Generator.load(spec, test, files, device=pick_device())
+    requests = Requests.read(spec, test, study, files, seed=args.seed, name=name)
+    about = manifest(generator, requests, files, root=args.config.parent)
+    made = sample_condition(generator, requests, about, args.part, output=args.output, log=log)
     log(f"{len(made)} images of {name}, seed {args.seed}")
 
 

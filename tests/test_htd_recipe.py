@@ -67,9 +67,11 @@ def test_images_are_decoded_in_the_scale_that_the_model_was_trained_in(workspace
     generator = Generator.load(
         ConditionSpec.load(folder / "conditions/htd.yaml", Study.load(workspace.config)),
         TileSet.open(folder / "real/test"),
-        folder / "model",
-        folder / "models/autoencoder",
-        folder / "latents",
+        {
+            "model": folder / "model",
+            "autoencoder": folder / "models/autoencoder",
+            "latents": folder / "latents",
+        },
         device=torch.device("cpu"),
     )
     latents = np.random.default_rng(0).random((1, 8, 8, 8))

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from test_generator_scripts import ROOT, STUDY, Workspace
 
+from histosynth.diffusion import condition_sampling
 from histosynth.diffusion.condition_sampling import part_bounds
 from histosynth.grid import Grid
 from histosynth.tilesets import TileSet
@@ -39,8 +40,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         "train", "--condition", f"conditions/{CONDITION}.yaml", "--latents", "latents",
         "--clusters", "clusters", "--train", "real/train", "--output", "model", "--state", "s",
     )  # fmt: skip
-    # enough images for two chunks, with next to no work
-    sampling = STUDY["sampling"] | {"n": 640, "steps": 1, "batch_size": 256}
+    sampling = STUDY["sampling"] | {"n": 40, "steps": 3}
     (made.folder / "many.yaml").write_text(yaml.safe_dump(STUDY | {"sampling": sampling}))
     made.script("condition_table", "--config", "many.yaml", *table, "many.parquet")
     return made
@@ -95,7 +95,7 @@ def test_parts_that_make_no_set_are_refused(workspace):
 
 def test_parts_end_where_batches_end_and_hold_every_image_once():
     for n, parts, batch_size in ((10, 3, 4), (50_000, 7, 32), (64, 2, 32), (5, 5, 1)):
-        bounds = part_bounds(n, parts, batch_size)
+        bounds = [part_bounds(n, (part, parts), batch_size) for part in range(parts)]
         assert [i for first, last in bounds for i in range(first, last)] == list(range(n))
         assert all(first % batch_size == 0 for first, _ in bounds)
         sizes = [-(-(last - first) // batch_size) for first, last in bounds]
@@ -120,34 +120,41 @@ def test_no_more_jobs_are_planned_than_a_set_has_batches(workspace):
     assert settings[0] == settings[1]  # how a set is cut is no reason to sample it again
 
 
-def test_a_killed_sampling_goes_on_behind_its_last_whole_chunk(workspace, tmp_path):
+def test_a_killed_sampling_goes_on_behind_its_last_whole_chunk(workspace, tmp_path, monkeypatch):
+    # as the script runs, but in chunks of one batch
+    command = "import runpy; from histosynth.diffusion import condition_sampling as sampling;"
+    command += (
+        f"sampling.CHUNK = 4; runpy.run_path('{ROOT}/scripts/sample.py', run_name='__main__')"
+    )
     killed = subprocess.Popen(
-        [sys.executable, str(ROOT / "scripts/sample.py"), *many(tmp_path / "set")],
+        [sys.executable, "-c", command, *many(tmp_path / "set")],
         cwd=workspace.folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         text=True,
     )
     state = tmp_path / ".set.state"
-    while not (state / "000000-000512" / "tileset.json").exists():
+    while not (state / "000000-000004" / "tileset.json").exists():
         assert killed.poll() is None, killed.communicate()[1]
         time.sleep(0.001)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL and not (tmp_path / "set").exists()
-    chunk = state / "000000-000512" / "images-000000.tar"
+    chunk = state / "000000-000004" / "images-000000.tar"
     made_at, kept = chunk.stat().st_mtime_ns, tmp_path / "kept.tar"
     os.link(chunk, kept)
 
     # Chunks of another generator seed, or of other settings, are no use.
+    monkeypatch.setattr(condition_sampling, "CHUNK", 4)
     shutil.copytree(state, tmp_path / ".other.state")
     said = workspace.script("sample", *many(tmp_path / "other"), "--seed", "1")
     assert "went on" not in said
 
     said = workspace.script("sample", *many(tmp_path / "set"))
-    assert "went on: " in said and " of 640 images were there from before" in said
+    assert "went on: " in said and " of 40 images were there from before" in said
     assert not state.exists()
-    workspace.script("sample", *many(tmp_path / "fresh"))
+    monkeypatch.undo()
+    workspace.script("sample", *many(tmp_path / "fresh"))  # in one chunk
     resumed, fresh, other = (TileSet.open(tmp_path / name) for name in ("set", "fresh", "other"))
     assert resumed.fingerprint == fresh.fingerprint != other.fingerprint
     first = tmp_path / "set" / "images-000000.tar"

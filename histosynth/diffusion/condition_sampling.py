@@ -8,7 +8,7 @@ out is the same however the work was cut. Joining links files, and decodes nothi
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from histosynth.diffusion.sample import sample_images
 from histosynth.diffusion.state import discard_state
 from histosynth.diffusion.synthetic import add_tiles
 from histosynth.diffusion.train import load_network
+from histosynth.errors import InputError
 from histosynth.tileset_writer import read_description
 from histosynth.tilesets import TileSet, TileSetWriter
 
@@ -59,19 +60,23 @@ class Generator:
         cls,
         spec: ConditionSpec,
         test: TileSet,
-        model: Path,
-        autoencoder: Path,
-        latents: Path,
+        files: Mapping[str, Path | None],
         *,
         device: "torch.device",
     ) -> "Generator":
         """Load the pieces, and refuse those that do not belong together.
+
+        Parameters
+        ----------
+        files : model, autoencoder and latents, of `manifest.FILES`
 
         Raises
         ------
         InputError
             Weights of another condition, autoencoder or tile size, or latents of another one.
         """
+        model, autoencoder, latents = (files[name] for name in ("model", "autoencoder", "latents"))
+        assert model is not None and autoencoder is not None and latents is not None
         network, record = load_network(model / "weights.safetensors", device=device)
         decoder = load_autoencoder(autoencoder, device=device)
         fingerprint = autoencoder_fingerprint(decoder)
@@ -102,11 +107,20 @@ class Generator:
         )
 
 
-def part_bounds(n: int, parts: int, batch_size: int) -> list[tuple[int, int]]:
-    """First and last-but-one image of each part of n, as equal as whole batches can be."""
+def part_bounds(n: int, part: tuple[int, int], batch_size: int) -> tuple[int, int]:
+    """Images [first, end) of part k of N, part = (k, N): as equal as whole batches can be.
+
+    Raises
+    ------
+    InputError
+        There is no such part.
+    """
+    k, parts = part
+    if not 0 <= k < parts:
+        raise InputError(f"--part {k} {parts}: expected a part from 0 to {parts - 1}")
     batches = -(-n // batch_size)
-    edges = [min(n, batch_size * (batches * i // parts)) for i in range(parts + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    first, end = (min(n, batch_size * (batches * i // parts)) for i in (k, k + 1))
+    return first, end
 
 
 def chunks_of(output: Path) -> Path:
@@ -118,12 +132,12 @@ def sample_condition(
     generator: Generator,
     requests: Requests,
     about: dict[str, Any],
+    part: tuple[int, int] = (0, 1),
     *,
     output: Path,
-    rows: tuple[int, int],
     log: Callable[[str], None],
 ) -> TileSet:
-    """Sample images rows[0] up to rows[1] of the condition table and write their tile set.
+    """Sample the images of the condition table, or part (k, N) of them, and write their tile set.
 
     Finished chunks lie in a hidden folder beside the output, so that they survive a retry; it is
     removed once the output stands.
@@ -134,10 +148,11 @@ def sample_condition(
     """
     state = chunks_of(output)
     batch_size = requests.settings.batch_size
+    first, end = part_bounds(len(requests), part, batch_size)
     step = max(1, CHUNK // batch_size) * batch_size
     chunks, kept = [], 0
-    for start in range(*rows, step):
-        stop = min(start + step, rows[1])
+    for start in range(first, end, step):
+        stop = min(start + step, end)
         chunk = state / f"{start:06d}-{stop:06d}"
         identity = about | {"rows": [start, stop]}
         if _is_finished(chunk, identity):
@@ -146,7 +161,7 @@ def sample_condition(
             _write_chunk(generator, requests, identity, chunk)
         chunks.append(chunk)
     if kept:
-        log(f"went on: {kept} of {rows[1] - rows[0]} images were there from before")
+        log(f"went on: {kept} of {end - first} images were there from before")
     join(chunks, output)
     discard_state(state)
     return TileSet.open(output)

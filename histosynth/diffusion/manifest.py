@@ -6,6 +6,7 @@ stands in the set's table.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -29,17 +30,18 @@ HASHES = {
     "clusters": "the clusters",
     "features": "features of the test tiles",
 }
+FILES = ("model", "autoencoder", "latents", "table", "test", "clusters")
 FILE_OF = {"weights": "model", "whitening": "latents"}  # where that is not the hash's own name
 
 
 def manifest(
-    generator: "Generator", requests: Requests, files: dict[str, Path | None], *, root: Path
+    generator: "Generator", requests: Requests, files: Mapping[str, Path | None], *, root: Path
 ) -> dict[str, Any]:
     """What the images of `requests` are made of.
 
     Parameters
     ----------
-    files : model, autoencoder, latents, table, test and clusters (None where there are none), and
+    files : of `FILES` (None where there are none), and
         features:<encoder> of those that the condition needs
     root : the folder that the paths are told from: the study's results
     """
@@ -48,7 +50,7 @@ def manifest(
         "condition": requests.spec.resolved(),
         "seed": requests.seed,
         "sampling": requests.settings.model_dump(mode="json", exclude={"shards"}),
-        **hashes(generator, requests, files["table"], files["clusters"]),
+        **hashes(generator, requests, files),
         "files": {
             name: None if path is None else Path(os.path.relpath(path, root)).as_posix()
             for name, path in files.items()
@@ -59,9 +61,10 @@ def manifest(
 
 
 def hashes(
-    generator: "Generator", requests: Requests, table: Path | None, clusters: Path | None
+    generator: "Generator", requests: Requests, files: Mapping[str, Path | None]
 ) -> dict[str, str | None]:
     """The hash of everything that an image comes from, by `HASHES`."""
+    table, clusters = files["table"], files["clusters"]
     assert table is not None
     features = requests.targets.pool.features
     return {

@@ -101,26 +101,16 @@ def _image(results: Path, stored: TileSet, index: int, *, device: "torch.device"
     signals = [SignalSettings(**signal) for signal in about["condition"]["signals"]]
     spec = ConditionSpec.compose(study, about["condition"]["name"], signals)
     files = {name: path and results / path for name, path in about["files"].items()}
-    of_encoder = {
-        name.removeprefix("features:"): path
-        for name, path in files.items()
-        if name.startswith("features:")
-    }
     test = TileSet.open(files["test"])
-    generator = Generator.load(
-        spec, test, files["model"], files["autoencoder"], files["latents"], device=device
-    )
+    generator = Generator.load(spec, test, files, device=device)
     requests = Requests.read(
         spec,
         test,
         study,
-        files["table"],
-        files["clusters"],
-        of_encoder,
+        files,
         seed=about["seed"],
         name=about["name"],
         settings=SamplingSettings(**about["sampling"]),
     )
-    found = hashes(generator, requests, files["table"], files["clusters"])
-    check_hashes(about, found, folder=stored.folder)
+    check_hashes(about, hashes(generator, requests, files), folder=stored.folder)
     return generator.images(requests, np.array([index]))[0]

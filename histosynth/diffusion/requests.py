@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from histosynth.config import Study
     from histosynth.generator_settings import SamplingSettings
 
+FEATURES = "features:"  # then the encoder: what a file of features goes by
+
 
 @dataclass(frozen=True)
 class Requests:
@@ -49,22 +51,20 @@ class Requests:
         spec: ConditionSpec,
         test: TileSet,
         study: "Study",
-        table: Path,
-        clusters: Path | None,
-        features: Mapping[str, Path] | None = None,
+        files: Mapping[str, Path | None],
         *,
         seed: int,
         name: str,
-        settings: "SamplingSettings",
+        settings: "SamplingSettings | None" = None,
     ) -> "Requests":
         """Read the table and what the condition needs of the test tiles.
 
         Parameters
         ----------
-        table : Parquet file of the condition table
-        clusters : folder of the cluster assignments, where the condition uses them
-        features : encoder -> .npy of the test tiles, where the condition uses them
+        files : table (Parquet); where the condition uses them clusters (a folder), and the .npy of
+            the test tiles as features:<encoder>
         seed : the generator's seed, which also chooses the noise
+        settings : default: those of the study for `name`
 
         Raises
         ------
@@ -72,15 +72,22 @@ class Requests:
             The table is of other tiles, the maps of other classes, or something needed is missing.
         """
         check_classes_of(test, study)
+        table = files["table"]
+        assert table is not None
         rows = read_condition_table(table, test)
         pool = TilePool.of(
             test,
             spec.needs,
             label_names=study.label_names,
-            clusters=read_assignments(clusters),
-            features=features,
+            clusters=read_assignments(files["clusters"]),
+            features={
+                name.removeprefix(FEATURES): path
+                for name, path in files.items()
+                if name.startswith(FEATURES) and path is not None
+            },
         )
         targets = table_targets(rows, pool, test.classes)
+        settings = settings or study.sampling_of(name)
         return cls(name, spec, settings, seed, test, rows, targets, noise_seeds(rows, seed))
 
     def __len__(self) -> int:
