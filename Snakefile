@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT))
 shell.prefix(f"set -euo pipefail; export PYTHONPATH={ROOT} TQDM_MININTERVAL=10; ")
 
 from histosynth.grid import Grid
+from histosynth.sweeps import PATTERN, condition_of
 
 if "study" not in config:  # a --configfile is a whole study: nothing of the demo is mixed in
 
@@ -34,7 +35,7 @@ pathvars:
 
 
 wildcard_constraints:
-    condition="[A-Za-z0-9_]+",
+    condition=PATTERN,
     encoder="[A-Za-z0-9_]+",
     set="(real|synthetic)/.+",
     seed=r"\d+",

@@ -26,7 +26,8 @@ from histosynth.settings import (
     Evaluation,
     Judges,
 )
-from histosynth.settings_base import Name, Settings
+from histosynth.settings_base import GuidanceScale, Name, Settings
+from histosynth.sweeps import condition_of, point_name
 
 # Reference rows of every report; those of the first two are made of real test tiles.
 REFERENCE_SETS = ("jpeg90", "noise")
@@ -169,14 +170,38 @@ class Study(Settings):
         own = self.conditions[condition].steps
         return self.generator if own is None else self.generator.model_copy(update={"steps": own})
 
-    def sampling_of(self, condition: str) -> SamplingSettings:
-        """How a condition is sampled: as the study says, but for its own guidance."""
+    def guidance_of(self, condition: str) -> list[GuidanceScale]:
+        """Its scales of guidance: that of its own set, then those of a sweep."""
         own = self.conditions[condition].guidance_scale
-        return (
-            self.sampling
-            if own is None
-            else self.sampling.model_copy(update={"guidance_scale": own})
-        )
+        scale = self.sampling.guidance_scale if own is None else own
+        return list(scale) if isinstance(scale, list) else [scale]
+
+    def sweep_of(self, condition: str) -> dict[str, GuidanceScale]:
+        """Name -> scale of the further sets of its guidance sweep; none without a signal."""
+        if not self.conditions[condition].signals:
+            return {}
+        further = self.guidance_of(condition)[1:]
+        return {point_name(condition, s): s for s in further if not isinstance(s, dict)}
+
+    def sampling_of(self, name: str) -> SamplingSettings:
+        """How a set is sampled: as the study says, but with the guidance of its condition.
+
+        Parameters
+        ----------
+        name : a condition, or a point of its sweep
+        """
+        condition = condition_of(name)
+        scale = self.guidance_of(condition)[0] if name == condition else self._point(name)
+        return self.sampling.model_copy(update={"guidance_scale": scale})
+
+    def _point(self, name: str) -> GuidanceScale:
+        known = self.sweep_of(condition_of(name))
+        if name not in known:
+            raise InputError(
+                f"{name}: no such point of a guidance sweep; the study has: "
+                f"{', '.join(known) or 'none'}"
+            )
+        return known[name]
 
     @classmethod
     def parse(cls, settings: dict[str, Any], *, source: str = "config") -> "Study":

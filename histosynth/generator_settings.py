@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from histosynth.presets import PRESETS, PresetName, with_preset
-from histosynth.settings_base import DataPath, Fraction, GuidanceScale, Settings
+from histosynth.settings_base import DataPath, Fraction, Guidance, Settings
 
 
 class PerceptualSettings(Settings):
@@ -255,8 +255,10 @@ class SamplingSettings(Settings):
     eta: Fraction = Field(
         0.0, description="ddim: noise added on the way, from none (0) to ancestral sampling (1)."
     )
-    guidance_scale: GuidanceScale = Field(
-        1.5, description="Of all signals, or signal -> scale, nested in that order; 1 is unguided."
+    guidance_scale: Guidance = Field(
+        1.5,
+        description="Of all signals, or signal -> scale, nested in that order; 1 is unguided. "
+        "A list is a sweep: its first scale as ever, each further one a set scored for fidelity.",
     )
     batch_size: int = Field(32, ge=1)
     shards: int = Field(

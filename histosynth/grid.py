@@ -5,6 +5,7 @@ imported) and a job reruns exactly when the settings of its own stage change.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from histosynth.config import OTHER_SITE, REFERENCE_SETS, Study
 from histosynth.files import atomic_file
 from histosynth.preflight import check_study
 from histosynth.settings import Condition
+from histosynth.sweeps import condition_of, is_point
 
 GROUPS = ("fidelity", "adherence", "utility", "memorization", "tissue", "legacy")
 
@@ -111,6 +113,11 @@ class Grid:
         """Conditions that our generator is trained for."""
         return [name for name, c in self.study.conditions.items() if c.external is None]
 
+    @cached_property
+    def swept(self) -> list[str]:
+        """Further sets of the conditions' guidance sweeps: sampled, and scored for fidelity."""
+        return [point for name in self.trained for point in self.study.sweep_of(name)]
+
     @property
     def external(self) -> list[str]:
         return [name for name, c in self.study.conditions.items() if c.external is not None]
@@ -119,6 +126,11 @@ class Grid:
     def trained_pattern(self) -> str:
         """Matches the trained conditions' names and nothing else."""
         return _any_of(self.trained)
+
+    @property
+    def sampled_pattern(self) -> str:
+        """Matches what our generator samples: trained conditions and points of their sweeps."""
+        return _any_of([re.escape(name) for name in (*self.trained, *self.swept)])
 
     @property
     def external_pattern(self) -> str:
@@ -171,6 +183,9 @@ class Grid:
             for seed in self.study.seeds if name in self.trained else [first]:
                 for group in groups:
                     yield Cell(name, seed, group)
+        for point in self.swept:
+            for seed in self.study.seeds:
+                yield Cell(point, seed, "fidelity")
 
     def has_group(self, group: str) -> bool:
         if group == "adherence":
@@ -187,19 +202,23 @@ class Grid:
             return "real/train"
         return f"synthetic/{condition}/seed{seed}"
 
+    def _spec(self, name: str) -> ConditionSpec:
+        return ConditionSpec.of(self.study, condition_of(name))
+
     def needs_clusters(self, condition: str) -> bool:
         """Whether it is trained with them; a balanced study chooses its train tiles by them."""
         if self.study.clusters is not None and self.study.clusters.balance is not None:
             return True
-        return "clusters" in ConditionSpec.of(self.study, condition).needs
+        return "clusters" in self._spec(condition).needs
 
     def conditioning_encoders(self, condition: str) -> list[str]:
         """The encoders whose features its generator is told of."""
-        return conditioning_encoders(ConditionSpec.of(self.study, condition).needs)
+        return conditioning_encoders(self._spec(condition).needs)
 
     def by_cluster(self, condition: str) -> bool:
         """Whether its tiles are scored cluster by cluster."""
-        return self.study.clusters is not None and condition != OTHER_SITE
+        scored = condition != OTHER_SITE and not is_point(condition)
+        return self.study.clusters is not None and scored
 
     def shows_target(self, condition: str) -> bool:
         """Whether its crops are pixels of the very tile to be made."""

@@ -33,13 +33,15 @@ def check_sampling(study: "Study") -> None:
     known = sorted({kind for kinds in signals.values() for kind in kinds})
     if isinstance(shared, dict):
         _check_names("sampling.guidance_scale", shared, known, "the study's conditions give")
+    _check_distinct("sampling.guidance_scale", shared)
     for name, kinds in signals.items():
         own = study.conditions[name].guidance_scale
         key = "sampling.guidance_scale" if own is None else f"conditions.{name}.guidance_scale"
         if isinstance(own, dict):
             _check_names(key, own, kinds, f"condition {name} gives")
-        scale = shared if own is None else own
-        check_dropout(scale, kinds, study.generator, model=f"condition {name}", key=key)
+        _check_distinct(key, own)
+        for scale in study.guidance_of(name):
+            check_dropout(scale, kinds, study.generator, model=f"condition {name}", key=key)
 
 
 def _check_solver(study: "Study") -> None:
@@ -59,6 +61,16 @@ def _check_solver(study: "Study") -> None:
         raise InputError(
             f"sampling.steps: {sampling.steps}, but generator.target: {target} has 1,000 times "
             f"to choose from; give at most {MOST_STEPS}"
+        )
+
+
+def _check_distinct(key: str, scales: object) -> None:
+    names = [f"{scale:g}" for scale in scales] if isinstance(scales, list) else []
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError(
+            f"{key}: {', '.join(repeated)} is given more than once (six digits count); each scale "
+            "of a sweep is a set of its own"
         )
 
 

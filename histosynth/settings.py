@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from histosynth.settings_base import DataPath, GuidanceScale, Settings
+from histosynth.settings_base import DataPath, Guidance, Settings
 
 
 class EncoderSettings(Settings):
@@ -63,7 +63,7 @@ class Condition(Settings):
 
     signals: list[Annotated[SignalSettings, BeforeValidator(_as_signal)]] | None = None
     external: DataPath | None = Field(None, description="A folder of images to score as they are.")
-    guidance_scale: GuidanceScale | None = Field(
+    guidance_scale: Guidance | None = Field(
         None, description="Instead of the study's: the best one differs between signals."
     )
     init_from: str | None = Field(

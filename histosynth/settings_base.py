@@ -14,6 +14,8 @@ Name = Annotated[
 Fraction = Annotated[float, Field(ge=0, le=1)]
 # Of all signals together, or signal -> scale.
 GuidanceScale = Annotated[float, Field(ge=0)] | dict[str, Annotated[float, Field(ge=0)]]
+# Further scales of a list are sampled and scored beside: a sweep.
+Guidance = GuidanceScale | Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)]
 
 
 def _expand_path(value: Any) -> Any:

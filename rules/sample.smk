@@ -34,8 +34,12 @@ if GRID.parts > 1:
 
 rule sample:
     input:
-        condition="<results>/conditions/{condition}.yaml",
-        model="<results>/models/{condition}/seed{seed}",
+        condition=lambda wildcards: (
+            f"{RESULTS}/conditions/{condition_of(wildcards.condition)}.yaml"
+        ),
+        model=lambda wildcards: (
+            f"{RESULTS}/models/{condition_of(wildcards.condition)}/seed{wildcards.seed}"
+        ),
         autoencoder="<results>/models/autoencoder",
         latents="<results>/latents",
         table="<results>/condition_table.parquet",
@@ -47,7 +51,7 @@ rule sample:
     log:
         f"<logs>/sample/{SAMPLED}.log",
     wildcard_constraints:
-        condition=GRID.trained_pattern,
+        condition=GRID.sampled_pattern,
     priority: 40
     conda:
         "../envs/histosynth.yaml"
@@ -66,7 +70,7 @@ rule sample:
         "Sampling {wildcards.condition}, seed {wildcards.seed}"
     shell:
         "python scripts/sample.py --config {params.config} --threads {threads}"
-        " --condition {input.condition} --model {input.model} --autoencoder {input.autoencoder}"
+        " --condition {input.condition} --name {wildcards.condition} --model {input.model} --autoencoder {input.autoencoder}"
         " --latents {input.latents} --table {input.table} --test {input.test} {params.clusters}"
         " {params.features} --seed {wildcards.seed} --part {params.part} --output {output.folder} 2>&1 | tee {log}"
 
@@ -84,7 +88,7 @@ if GRID.parts > 1:
         log:
             "<logs>/join_parts/{condition}/seed{seed}.log",
         wildcard_constraints:
-            condition=GRID.trained_pattern,
+            condition=GRID.sampled_pattern,
         conda:
             "../envs/histosynth.yaml"
         resources:

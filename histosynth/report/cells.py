@@ -13,6 +13,7 @@ from histosynth.evaluations.rows import split_remark
 from histosynth.grid import Grid
 from histosynth.report.collect import Results
 from histosynth.report.glossary import metric
+from histosynth.sweeps import is_point
 
 NAN = float("nan")
 PLANTED = "planted_copies"
@@ -110,13 +111,13 @@ class Cell:
 
 def fill(results: Results, condition: str, column: Column, subset: str = "all") -> Cell:
     """The cell of one condition, whatever became of it."""
-    source = "real" if condition == PLANTED else condition.partition("~")[0]
+    source = _source(condition)
     wanted = [c for c in Grid(results.study).cells() if c.condition == source]
     seeds = sorted({c.seed for c in wanted}) or results.study.seeds
     absent = _expected_absence(condition, column, wanted)
     if absent:
         return absent
-    if "~" in condition:
+    if source != condition and condition != PLANTED:
         own = fill(results, source, column, subset)
         if own.status != "ok":  # nothing was requested, or scored, that could be controlled
             return own
@@ -131,6 +132,13 @@ def fill(results: Results, condition: str, column: Column, subset: str = "all") 
     if column.minus_real and condition != "real" and cell.status == "ok":
         cell = _minus_real(results, cell, column)
     return cell
+
+
+def _source(condition: str) -> str:
+    """Whose metrics file a condition's rows stand in: a control's in that of what it controls."""
+    if condition == PLANTED:
+        return "real"
+    return condition if is_point(condition) else condition.partition("~")[0]
 
 
 def flagged(cell: Cell, column: Column) -> Cell:
@@ -154,7 +162,7 @@ def _away_from(cell: Cell, expected: float) -> bool:
 
 
 def _expected_absence(condition: str, column: Column, wanted: list) -> Cell | None:
-    if "~" in condition:
+    if _source(condition) != condition and condition != PLANTED:
         if column.group != "adherence" and not column.metric.startswith("copied_"):
             return Cell("not_applicable", reason=f"shuffling does not concern {column.group}")
         return None
@@ -182,7 +190,7 @@ def _seed_row(
         broken = rows[rows["status"] == "failed"]
         if not broken.empty and not (rows["status"] == "ok").any():
             return Cell("failed", reason=str(broken["reason"].iloc[0]))
-        source = "real" if condition == PLANTED else condition.partition("~")[0]
+        source = _source(condition)
         path = results.metrics_path(source, seed, column.group)
         if rows.empty and not path.is_file():
             return Cell("missing", reason=f"no result file: {path}")

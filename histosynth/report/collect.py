@@ -29,7 +29,7 @@ from histosynth.report.stages import (
     trainings,
 )
 from histosynth.settings import Condition, SignalSettings
-from histosynth.settings_base import GuidanceScale
+from histosynth.settings_base import Guidance
 
 ROW_COLUMNS = (
     "study condition seed set encoder group metric subset arm value ci_low ci_high se n_real "
@@ -148,7 +148,9 @@ def _comparisons(folder: Path, partial: bool) -> list[Comparison]:
     return read_comparison(path) if path.is_file() and not partial else []
 
 
-def _guidance_words(scale: GuidanceScale) -> str:
+def _guidance_words(scale: Guidance) -> str:
+    if isinstance(scale, list):  # a sweep's further scales have a section of their own
+        return f"{scale[0]:g}"
     if isinstance(scale, dict):
         return ", ".join(f"{signal} {own:g}" for signal, own in scale.items())
     return f"{scale:g}"
