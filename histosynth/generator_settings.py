@@ -45,10 +45,10 @@ class AutoencoderSettings(Settings):
     latent_channels: int = Field(8, ge=1)
     steps: int = Field(3000, ge=1)
     batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(2e-3, gt=0)
+    learning_rate: float = Field(2e-3, gt=0, description="finetune: 2e-4 where it is not given.")
     warmup_steps: int = Field(50, ge=0)
     crop: int | None = Field(
-        32, ge=8, description="Train on random crops of this side; default: the whole tile."
+        32, ge=8, description="Train on random crops of this side; null: the whole tile."
     )
     fourier_weight: float = Field(
         1.0, ge=0, description="Weight of the L1 distance of Fourier magnitudes beside plain L1."
@@ -77,6 +77,13 @@ class AutoencoderSettings(Settings):
     )
     save_every_seconds: float = Field(60, gt=0)
     seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gentle_on_what_is_trained_already(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("kind") == "finetune":
+            return {"learning_rate": 2e-4, **given}
+        return given
 
     @model_validator(mode="after")
     def _path(self) -> "AutoencoderSettings":
