@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from histosynth.presets import PRESETS, PresetName, with_preset
-from histosynth.settings_base import DataPath, Fraction, Guidance, Settings
+from histosynth.settings_base import DataPath, Fraction, Guidance, GuidanceScale, Settings
 
 
 class PerceptualSettings(Settings):
@@ -272,3 +272,9 @@ class SamplingSettings(Settings):
         1, ge=1, description="Jobs that sample one set, each its part; what comes out is the same."
     )
     seed: int = 0
+
+    @property
+    def guidance(self) -> GuidanceScale:
+        """Of the set itself: the first of a sweep."""
+        scale = self.guidance_scale
+        return scale[0] if isinstance(scale, list) else scale

@@ -93,7 +93,7 @@ class Generator:
         InputError
             Guidance by what the model was never trained without.
         """
-        scale = requests.settings.guidance_scale
+        scale = requests.settings.guidance
         names = self.network.spec.names
         check_dropout(scale, names, self.network.settings, model=str(self.model))
         return sample_images(

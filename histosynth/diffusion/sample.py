@@ -129,7 +129,7 @@ def sample_images(
             condition_source(rows).to(device),
             solver=settings.solver,
             steps=settings.steps,
-            guidance_scale=settings.guidance_scale,
+            guidance_scale=settings.guidance,
             eta=settings.eta,
             step_noise=noise_of(seeds[rows]),
         )
