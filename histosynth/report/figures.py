@@ -176,9 +176,14 @@ def dot_plot(title: str, dots: Sequence[Dot], references: Sequence[Reference]) -
 
 
 def scatter(
-    title: str, points: Sequence[Point], *, x_label: str, y_label: str, diagonal: str = ""
+    title: str,
+    points: Sequence[Point],
+    *,
+    x_label: str,
+    y_label: str,
+    joined: Iterable[Sequence[Point]] = (),
 ) -> Markup:
-    """Two scores of every condition against each other, with intervals as crosses."""
+    """Two scores against each other, with intervals as crosses; `joined` points on a line each."""
     width, height, left, right, top, bottom = 400, 310, 42, 14, 26, 44
     x_scale = _Scale([v for p in points for v in (p.x, *p.x_range)], left, width - right)
     y_scale = _Scale([v for p in points for v in (p.y, *p.y_range)], height - bottom, top)
@@ -193,6 +198,10 @@ def scatter(
         parts.append(_text(left - 6, y_scale(value) + 4, label, css="tick", anchor="end"))
     parts.append(_text(width - right, height - 8, x_label, css="axis", anchor="end"))
     parts.append(_text(4, 14, y_label, css="axis"))
+    for curve in joined:
+        path = " ".join(f"{x_scale(p.x)},{y_scale(p.y)}" for p in curve)
+        color = f"s{curve[0].color % COLORS}" if curve else ""
+        parts.append(f'<polyline points="{path}" class="curve {color}"/>')
     for p in points:
         color = f"s{p.color % COLORS}"
         x, y = x_scale(p.x), y_scale(p.y)

@@ -26,6 +26,7 @@ from histosynth.report import (
     plots,
     privacy,
     subsets,
+    sweep,
     tables,
     tissue,
 )
@@ -69,6 +70,7 @@ def render(results: Results, provenance: Provenance | None = None, *, selftest: 
         gallery=gallery.build(results),
         fidelity=tables.fidelity_tables(results, labels=False),
         by_subset=subsets.tables_of(results),
+        sweep=sweep.section(results),
         few=few_tiles_words(results),
         legacy=legacy.sections(results),
         adherence=adherence.tables_of(results),
