@@ -86,9 +86,7 @@ def _plot(results: Results, encoder: str, swept: dict[str, list[Point]]) -> plot
                 # intervals stand in the table: crosses would hide the curves
                 apart = (NAN, NAN)
                 label = f"{point.scale:g}"
-                curve.append(
-                    figures.Point(label, color[condition], x.value, y.value, apart, apart)
-                )
+                curve.append(figures.Point(label, color[condition], x.value, y.value, apart, apart))
         curves.append(curve)
     drawn = [point for curve in curves for point in curve]
     if not drawn:
