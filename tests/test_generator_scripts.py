@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -91,10 +92,10 @@ def write_tiles(folder: Path, *, first_slide: int, slides: int, split: str) -> T
 class Workspace:
     """A folder with tile sets, features and the config; scripts run in it as a user types them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, study: dict[str, Any] = STUDY) -> None:
         self.folder = folder
         self.config = folder / "config.yaml"
-        self.config.write_text(yaml.safe_dump(STUDY))
+        self.config.write_text(yaml.safe_dump(study))
         self.study = Study.load(self.config)
         self.train = write_tiles(folder / "real/train", first_slide=0, slides=4, split="train")
         self.val = write_tiles(folder / "real/val", first_slide=4, slides=1, split="val")
@@ -103,9 +104,25 @@ class Workspace:
             features = tiles.images().reshape(len(tiles), -1, 3).astype(np.float32)
             self.save_features(f"{name}.npy", np.hstack([features.mean(1), features.std(1)]), tiles)
         (folder / "conditions").mkdir()
-        for name in STUDY["conditions"]:
+        for name in study["conditions"]:
             resolved = ConditionSpec.of(self.study, name).resolved()
             (folder / f"conditions/{name}.yaml").write_text(yaml.safe_dump(resolved))
+
+    def prepare(self) -> None:
+        """Make what all conditions share: clusters, autoencoder, latents, condition table."""
+        self.cluster("clusters", "test.npy")
+        self.script(
+            "autoencoder", "--train", "real/train", "--val", "real/val",
+            "--state", "models/.autoencoder.state", "--output", "models/autoencoder",
+        )  # fmt: skip
+        self.script(
+            "latents", "--autoencoder", "models/autoencoder", "--tileset", "real/train",
+            "--output", "latents",
+        )  # fmt: skip
+        self.script(
+            "condition_table", "--test", "real/test", "--clusters", "clusters",
+            "--output", "table.parquet",
+        )  # fmt: skip
 
     def save_features(self, name: str, features: np.ndarray, tiles: TileSet) -> None:
         fingerprint = {"tile_set": tiles.fingerprint}
@@ -168,19 +185,7 @@ class Workspace:
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     made = Workspace(tmp_path_factory.mktemp("study"))
-    made.cluster("clusters", "test.npy")
-    made.script(
-        "autoencoder", "--train", "real/train", "--val", "real/val",
-        "--state", "models/.autoencoder.state", "--output", "models/autoencoder",
-    )  # fmt: skip
-    made.script(
-        "latents", "--autoencoder", "models/autoencoder", "--tileset", "real/train",
-        "--output", "latents",
-    )  # fmt: skip
-    made.script(
-        "condition_table", "--test", "real/test", "--clusters", "clusters",
-        "--output", "table.parquet",
-    )  # fmt: skip
+    made.prepare()
     return made
 
 
