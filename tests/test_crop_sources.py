@@ -245,3 +245,20 @@ def test_a_class_on_one_tile_of_its_slide_has_no_crop_of_that_slide(tmp_path) ->
     lonely = write_tiles(tmp_path / "lonely", slides=2, per_slide=1)
     pool = TilePool.of(lonely, {"images", "maps"})
     assert not crops(source="same_slide").encode(targets(pool, [0, 1]))["crop"].any()
+
+
+def test_crop_colors_are_those_of_the_crops_in_the_planes(pool) -> None:
+    from histosynth.conditions.crop_color import CENTRE, SPREAD
+
+    options = {"source": "other_slide", "training_source": "same_slide"}
+    made = spec({"kind": "crop", **options}, {"kind": "crop_color", **options})
+    assert made.widths("vector") == {"crop_color": 12}
+    told = made.encode(targets(pool, [0, 7]))
+    for i, row in enumerate([0, 7]):
+        colors, there = told["crop_color"][i][:9].reshape(3, 3), told["crop_color"][i][9:]
+        present = np.isin(range(3), np.unique(pool.maps[row]))
+        assert there.tolist() == present.tolist() and not colors[~present].any()
+        for c in np.flatnonzero(present):
+            pixels, _ = crop_of(told["crop"][i], c)
+            expected = (pixels.mean(axis=(0, 1)) / 127.5 - 1 - CENTRE) / SPREAD
+            assert colors[c] == pytest.approx(expected, abs=1e-4)
