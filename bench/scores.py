@@ -18,7 +18,8 @@ the cores (with --threads 1: threads that wait for each other count too). The va
 as well, and a disagreement ends the run.
 
 Some rows are twelve synthetic sets against one real set, whose own part is computed once;
-their peer is twelve times one set with everything computed anew.
+their peer is twelve times one set with everything computed anew. And one is the jackknife interval
+of both distances over 40 patients by sums a group; its peer repeats the distances themselves.
 """
 
 import argparse
@@ -30,6 +31,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +71,23 @@ def ours_many(real: np.ndarray, synthetic: np.ndarray) -> list[float]:
     reference = Reference(real, k=5)
     found = [reference.scores(synthetic + np.float32(0.001 * i)) for i in range(CONDITIONS)]
     return [scores["kernel_distance"] for scores in found]
+
+
+def intervals(quick: bool, real: np.ndarray, synthetic: np.ndarray) -> list[float]:
+    """Standard errors of both distances."""
+    from histosynth import metrics
+
+    statistics = (
+        (metrics.FrechetStatistic(), metrics.KernelStatistic())
+        if quick
+        else (metrics.frechet_distance, metrics.kernel_distance)
+    )
+    patients = np.arange(len(real)) % 40
+    found = [
+        metrics.jackknife_interval(real, synthetic, real_groups=patients, statistic=statistic)
+        for statistic in statistics
+    ]
+    return [interval.se for interval in found]
 
 
 def peer_frechet(real: np.ndarray, synthetic: np.ndarray) -> list[float]:
@@ -194,6 +213,25 @@ def reuse_case(n: int, m: int, width: int, run: Callable[[Score], Run]) -> dict:
     }
 
 
+def interval_case(n: int, width: int, run: Callable[[Score], Run]) -> dict:
+    """Intervals of the distances of two sets of n rows."""
+    ours, theirs = (run(partial(intervals, quick)) for quick in (True, False))
+    np.testing.assert_allclose(ours.values, theirs.values, rtol=1e-5)
+    return {
+        "bench": "scores",
+        "case": f"intervals of distances n={n} d={width}",
+        "ours": round(ours.seconds, 3),
+        "peer": round(theirs.seconds, 3),
+        "peer_name": "the distances repeated",
+        "ratio": round(theirs.seconds / ours.seconds, 2),
+        "unit": "s",
+        "ours_cpu": round(ours.cpu, 3),
+        "peer_cpu": round(theirs.cpu, 3),
+        "peak_mb": round(ours.peak, 1),
+        "peer_peak_mb": round(theirs.peak, 1),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -235,6 +273,9 @@ def main() -> None:
         for n, m in reuse:
             prepare(n, m, 2048)
             show(reuse_case(n, m, 2048, run), args.json)
+        n, width = (500, 256) if args.quick else (5000, 768)
+        prepare(n, n, width)
+        show(interval_case(n, width, run), args.json)
         if not args.quick:
             compare(LARGE)
 

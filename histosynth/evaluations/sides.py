@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from histosynth.metrics import (
+    FrechetStatistic,
+    KernelStatistic,
     Reference,
     classifier_auc,
     clipped_scores,
-    frechet_distance,
     frechet_distance_inf,
     jackknife_interval,
-    kernel_distance,
     median_distance,
     prdc,
     recentred,
@@ -25,8 +25,9 @@ from histosynth.metrics import (
 if TYPE_CHECKING:
     from histosynth.settings import Evaluation
 
-# The jackknife repeats a score some forty times; past this many pairs, scores that compare all
-# pairs several times over, or sort all tiles, are given without an interval.
+# The jackknife repeats most scores some forty times; past this many pairs, those that compare all
+# pairs several times over, or sort all tiles, are given without an interval; and kernels are
+# multiplied in float32, as which features come from their encoder.
 _INTERVAL_PAIRS = 4_000_000
 # A classifier is as sure with this many tiles of a set, and takes seconds instead of minutes.
 _CLASSIFIED = 2000
@@ -86,7 +87,7 @@ class Sides:
 
     @cached_property
     def frechet(self) -> Any:
-        return self.jackknife(frechet_distance, (0, np.inf))
+        return self.jackknife(FrechetStatistic(), (0, np.inf))
 
     def extrapolated(self) -> Any:
         """The extrapolated Fréchet distance, with the error of the distance itself."""
@@ -101,7 +102,7 @@ class Sides:
     def distances(self) -> dict[str, Any]:
         return {
             "frechet_distance": self.frechet,
-            "kernel_distance": self.jackknife(_narrow_kernel if self.many else kernel_distance),
+            "kernel_distance": self.jackknife(KernelStatistic(narrow=self.many)),
         }
 
     def neighbour_scores(self) -> dict[str, Any]:
@@ -122,8 +123,8 @@ class Sides:
         """Scores beside the usual ones; each may be out of the question for some sets."""
         return {
             "frechet_distance_inf": self.extrapolated,
-            "kernel_distance_rbf": lambda: self._interval(
-                partial(kernel_distance, kernel="rbf", sigma=self.sigma)
+            "kernel_distance_rbf": lambda: self.jackknife(
+                KernelStatistic("rbf", sigma=self.sigma, narrow=self.many)
             ),
             "sliced_wasserstein": lambda: self._interval(
                 partial(sliced_wasserstein, seed=self.settings.seed), (0, np.inf)
@@ -151,12 +152,3 @@ class Sides:
         if self.many:
             return statistic(self.real, self.synthetic)
         return self.jackknife(statistic, bounds)
-
-
-def _narrow_kernel(real: np.ndarray, synthetic: np.ndarray) -> float:
-    """The kernel distance by float32 products, which take a quarter of the time.
-
-    Encoders' features are float32 and only widened for the jackknife, so nothing is lost; what
-    the products lose is far below the error of any sample.
-    """
-    return kernel_distance(real.astype(np.float32), synthetic.astype(np.float32))

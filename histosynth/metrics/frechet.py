@@ -69,6 +69,11 @@ class FeatureStatistics:
             return cls(n, mean, (features - mean) / (n - 1) ** 0.5)
         return cls(n, mean, _factor(_covariance(features, mean)))
 
+    @classmethod
+    def from_covariance(cls, n: int, mean: Tensor, covariance: Tensor) -> FeatureStatistics:
+        """Of n rows with this mean (d,) and covariance (d, d; ddof = 1), both float64."""
+        return cls(n, mean, _factor(covariance))
+
     @property
     def trace(self) -> float:
         """Total variance: the trace of the covariance."""

@@ -26,6 +26,7 @@ from histosynth.metrics.contributions import (
     t_interval,
 )
 from histosynth.metrics.inputs import as_feature_pair
+from histosynth.metrics.leave_out import GroupStatistic
 
 NAN = float("nan")
 
@@ -35,7 +36,7 @@ def jackknife_interval(
     synthetic: Any,
     *,
     real_groups: Any,
-    statistic: Callable[[np.ndarray, np.ndarray], float | dict[str, float]],
+    statistic: Callable[[np.ndarray, np.ndarray], float | dict[str, float]] | GroupStatistic,
     synthetic_groups: Any = None,
     max_groups: int = 20,
     confidence: float = 0.95,
@@ -65,7 +66,8 @@ def jackknife_interval(
     real_groups
         (n,) patient (or slide) of every real row.
     statistic
-        ``statistic(real, synthetic)``: a float, or a dict of floats (such as `prdc`'s).
+        ``statistic(real, synthetic)``: a float, or a dict of floats (such as `prdc`'s); or a
+        :class:`~histosynth.metrics.leave_out.GroupStatistic`, which costs about one evaluation.
     synthetic_groups
         (m,) group of every synthetic row: the patient its condition came from, where there is
         one; a name that `real_groups` has too is the same patient. Default: `max_groups` random
@@ -110,11 +112,22 @@ def jackknife_interval(
         result = statistic(a, b)
         return result if isinstance(result, dict) else {"": result}
 
-    estimate = evaluate(real, synthetic)
+    quick = None
+    if hasattr(statistic, "leaving_out"):
+        quick = statistic.leaving_out(
+            real, synthetic, real_names.astype(str), synthetic_names.astype(str)
+        )
+    estimate = evaluate(real, synthetic) if quick is None else {"": quick(None, None)}
 
-    def evaluate_part(a: np.ndarray, b: np.ndarray) -> list[float]:
+    def evaluate_without(real_name: Any, synthetic_name: Any) -> list[float]:
         try:
-            scores = evaluate(a, b)
+            if quick is not None:
+                names = (None if n is None else str(n) for n in (real_name, synthetic_name))
+                return [quick(*names)]
+            scores = evaluate(
+                _without(real, real_names, real_name),
+                _without(synthetic, synthetic_names, synthetic_name),
+            )
         except InputError:  # too little is left without this group
             return [NAN] * len(estimate)
         return [scores[name] for name in estimate]
@@ -131,7 +144,7 @@ def jackknife_interval(
             return alone.get("", alone)
         without = np.array(
             [
-                evaluate_part(_without(real, left_out[0], j), _without(synthetic, left_out[1], j))
+                evaluate_without(*(None if names is None else j for names in left_out))
                 for j in shares
             ]
         )
@@ -159,8 +172,8 @@ def _shares(sides: list[np.ndarray]) -> dict[str, float]:
     return shares
 
 
-def _without(rows: np.ndarray, names: np.ndarray | None, group: str) -> np.ndarray:
-    return rows if names is None else rows[names != group]
+def _without(rows: np.ndarray, names: np.ndarray, group: Any) -> np.ndarray:
+    return rows if group is None else rows[names != group]
 
 
 def cluster_bootstrap(
