@@ -297,6 +297,11 @@ class Grid:
             selection={chosen: study.encoders[chosen].model_dump(mode="json")},
         )
 
+    @property
+    def generator_memory_mb(self) -> int:
+        """Main memory of a job that holds a generator; Stable Diffusion's weights are 3.4 GB."""
+        return 32_000 if self.study.generator.architecture == "pretrained" else 6000
+
     def sample_settings(self, name: str) -> str:
         sampling = self.study.sampling_of(name).model_dump(exclude={"shards"})
         if isinstance(sampling["guidance_scale"], dict):  # whose order counts, here sorted away

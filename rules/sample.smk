@@ -58,7 +58,7 @@ rule sample:
     threads: STUDY.threads
     resources:
         gpu=1,
-        mem_mb=6000,
+        mem_mb=GRID.generator_memory_mb,
         runtime=240,
     params:
         config=CONFIG,

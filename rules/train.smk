@@ -92,7 +92,7 @@ rule train:
     threads: STUDY.threads
     resources:
         gpu=1,
-        mem_mb=6000,
+        mem_mb=GRID.generator_memory_mb,
         runtime=1440,
     params:
         config=CONFIG,

@@ -9,10 +9,12 @@ import yaml
 from conftest import ROOT
 from diffusers_folders import write_pipeline
 from patch_files import write_pcam_hdf5
+from safetensors.torch import load_file
 from test_generator_scripts import SIZE, STUDY, Workspace
 
 from histosynth.conditions import ConditionSpec
 from histosynth.config import Study
+from histosynth.diffusion.network import SignalsSpec, build_network
 from histosynth.errors import InputError
 from histosynth.grid import Grid
 
@@ -78,6 +80,43 @@ def test_sampling_with_another_text_encoder_is_refused(workspace, pipeline, tmp_
     said = workspace.sample("baseline", "models/baseline/seed1", "wrong", seed=1, fails=True)
     path.write_text(before)
     assert "models/baseline/seed1: was trained with signals" in said
+
+
+def test_a_condition_starts_from_another_prompts_weights(workspace):
+    settings = yaml.safe_load(workspace.config.read_text())
+    settings["conditions"]["prompt"] |= {"init_from": "baseline", "steps": 1}
+    (workspace.folder / "initialised.yaml").write_text(yaml.safe_dump(settings))
+    study = Study.load(workspace.folder / "initialised.yaml")
+    resolved = yaml.safe_dump(ConditionSpec.of(study, "prompt").resolved())
+    (workspace.folder / "conditions/initialised.yaml").write_text(resolved)
+    workspace.train_and_sample("baseline", seed=2)
+    workspace.script(
+        "train", "--config", "initialised.yaml", "--condition", "conditions/initialised.yaml",
+        "--train", "real/train", "--latents", "latents", "--clusters", "clusters", "--base",
+        "models/baseline/seed2", "--state", "s", "--output", "models/initialised",
+    )  # fmt: skip
+    base, made = (
+        load_file(workspace.folder / f"models/{name}/weights.safetensors")
+        for name in ("baseline/seed2", "initialised")
+    )
+    start = build_network(
+        workspace.study.generator, SignalsSpec(vectors={"prompt": 16}), latent_shape=(4, 16, 16),
+        tile_size=SIZE,
+    ).weights_to_save()  # fmt: skip
+    far, near = (max(float((made[k] - w[k]).abs().max()) for k in made) for w in (start, base))
+    assert 0 < near < 0.1 < far
+
+
+def test_a_prompt_joins_our_own_network_beside_other_signals(pipeline, tmp_path):
+    study = osorio_study(pipeline)
+    signals = [*study["conditions"]["prompt"]["signals"], "label", "map"]
+    study |= {key: STUDY[key] for key in ("autoencoder", "generator", "sampling")}
+    study |= {"conditions": {"mixed": {"signals": signals, "guidance_scale": 2.0}}}
+    made = Workspace(tmp_path, study)
+    made.prepare()
+    tiles = made.train_and_sample("mixed")
+    assert tiles.images().shape == (10, SIZE, SIZE, 3) and tiles.classes
+    assert set(tiles.table["cluster"]) <= {0, 1, 2}
 
 
 @pytest.mark.parametrize(

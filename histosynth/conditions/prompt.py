@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # field of a template -> what it needs of the tiles, and gives to a sample
 FIELDS = {"label": "labels", "cluster": "clusters"}
 
+TEMPLATE = "Histology image of {label} tissue, morphology type {cluster}"
+
 _ONES = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
     "fifteen sixteen seventeen eighteen nineteen"
@@ -68,7 +70,7 @@ class PromptOptions(SignalOptions):
     """Which sentence, and which text model reads it."""
 
     template: str = Field(
-        "Histology image of {label} tissue, morphology type {cluster}",
+        TEMPLATE,
         description="The sentence, with the fields {label} and {cluster} where they are wanted.",
     )
     text_encoder: DataPath = Field(

@@ -29,8 +29,6 @@ from histosynth.files import sha256_file
 from histosynth.hub import pretrained_folder, require_files
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from histosynth.generator_settings import GeneratorSettings
 
 KEY = "generator.base"
@@ -109,10 +107,6 @@ class PretrainedNetwork(ConditionedNetwork):
         return self.unet(
             noisy, self.process.network_times(times), prepared.tokens, return_dict=False
         )[0]
-
-    def knows_without(self, signals: "Collection[str]") -> bool:
-        """True: the base was trained with empty prompts."""
-        return True
 
     def weights_to_save(self) -> dict[str, torch.Tensor]:
         """All weights, or those of the LoRA alone."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from histosynth.conditions.prompt import TEMPLATE
 from histosynth.config import Study
 from histosynth.errors import InputError
 from histosynth.evaluations.comparison import Comparison, read_comparison
@@ -181,6 +182,8 @@ def _signal_words(signal: SignalSettings) -> str:
             words += f" (trained with crops of {SOURCE_WORDS.get(str(trained), trained)})"
         return words
     words = _SIGNAL_WORDS.get(signal.kind, signal.kind)
+    if signal.kind == "prompt":
+        return f"{words} (“{signal.options.get('template', TEMPLATE)}”)"
     told = ", ".join(f"{key} {value}" for key, value in signal.options.items())
     return f"{words} ({told})" if told else words
 
