@@ -40,7 +40,7 @@ STAGE_VERSIONS = {
     "roundtrip": 2,
     "reference": 1,
     "judge": 1,
-    "fidelity": 3,
+    "fidelity": 4,
     "adherence": 3,
     "utility": 2,
     "legacy": 1,

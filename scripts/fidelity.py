@@ -35,6 +35,11 @@ def build_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     from histosynth.config import OTHER_SITE, Study
     from histosynth.evaluations.fidelity import FIDELITY_METRICS, fidelity_of_files
+    from histosynth.evaluations.round_trip import (
+        AUTOENCODER,
+        ROUND_TRIP_METRICS,
+        round_trip_of_files,
+    )
     from histosynth.evaluations.rows import Scored, set_name, software, write_rows
     from histosynth.evaluations.sites import other_site_of_files
 
@@ -50,6 +55,9 @@ def main(args: argparse.Namespace) -> None:
         encoder, _, files = pair.partition("=")
         compute = partial(score, encoder=encoder, features=tuple(files.split(",")))
         rows += scored.guarded(FIDELITY_METRICS, compute, encoder=encoder)
+    if args.condition == AUTOENCODER:
+        compute = partial(round_trip_of_files, scored, args.real, args.synthetic, study=study)
+        rows += scored.guarded(ROUND_TRIP_METRICS, compute)
     seconds = time.monotonic() - started
     write_rows(args.output, rows, seconds=seconds, versions=software(), protocols=scored.protocols)
 

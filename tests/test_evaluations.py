@@ -309,6 +309,7 @@ def test_every_metric_has_a_direction():
         "sliced_wasserstein",
         "classifier_auc",
         "cluster_occupancy",
+        "round_trip_perceptual",
         "memorized_share_1pct",
         "memorized_share_01pct",
         "nearest_train_auc",

@@ -86,6 +86,17 @@ def fidelity_protocol(
     return told if subset is None else told | {"subset": subset}
 
 
+def round_trip_protocol(real: TileSet, *, network: str | None = None) -> dict[str, Any]:
+    """Of errors of single tiles; `network` is the fingerprint of what sees them, if any does."""
+    return {
+        "group": "fidelity",
+        "version": FIDELITY_VERSION,
+        **_pixels(real),
+        "score": "round trip",
+        "network": network,
+    }
+
+
 def adherence_protocol(real: TileSet, *, judge: str) -> dict[str, Any]:
     """Of a judge's agreement with the requested maps or labels; `judge` is its fingerprint.
 

@@ -37,6 +37,8 @@ HIGHER_IS_BETTER = {
     "vendi": True,
     "classifier_auc": False,
     "cluster_occupancy": False,
+    "round_trip_psnr": True,
+    "round_trip_perceptual": False,
     "map_iou": True,
     "map_iou_ratio": True,
     "map_boundary_f": True,

@@ -148,6 +148,24 @@ _METRICS = (
         "more than zero by chance.",
     ),
     Metric(
+        "round_trip_psnr",
+        "Round-trip PSNR",
+        True,
+        "How near real test tiles stay to themselves when they go through the autoencoder and "
+        "back, pixel by pixel, in dB.",
+        "A latent space that keeps pixels well may still be a poor one to generate in: it ranks "
+        "nobody.",
+    ),
+    Metric(
+        "round_trip_perceptual",
+        "Round-trip perceptual distance",
+        False,
+        "How different a real test tile and its round trip look to SqueezeNet: the distance of "
+        "normalized features after seven of its layers (Zhang et al. 2018, without their learned "
+        "weights).",
+        "Comparable only under the same network weights and tile size.",
+    ),
+    Metric(
         "map_iou",
         "Map IoU",
         True,

@@ -51,7 +51,7 @@ def lettered(caption: str, heads: tuple[str, ...], lines: list) -> ScoreTable:
 def fidelity_tables(results: Results, *, labels: bool = True) -> list[ScoreTable]:
     """Every fidelity metric that any row has, two tables an encoder, and one by label if asked."""
     rows = results.rows
-    rows = rows[(rows["group"] == "fidelity") & (rows["subset"] == "all")]
+    rows = rows[(rows["group"] == "fidelity") & (rows["subset"] == "all") & (rows["encoder"] != "")]
     found = [n for n in dict.fromkeys(rows["metric"].dropna()) if n]
     subsets = subsets_of(results, "fidelity", "kernel_distance", "label=") if labels else []
     tables = []
