@@ -7,6 +7,7 @@ lies in the hub's own cache, and is opened as the same layout in a local folder 
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from histosynth.errors import InputError
 
@@ -50,10 +51,9 @@ def pretrained_folder(name: str, *, key: str, files: Sequence[str]) -> Path:
             f"{owner}/{repository}", allow_patterns=[prefix + pattern for pattern in files]
         )
     except Exception as error:  # the client raises dozens of kinds: no network, no such name, ...
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
         raise InputError(
             f"{key}: {name} is no folder here, and fetching it from the hub failed "
-            f"({type(error).__name__}: {reason}); give the folder of a copy"
+            f"({_first_line(error)}); give the folder of a copy"
         ) from error
     return Path(root) / prefix
 
@@ -72,3 +72,39 @@ def require_files(folder: Path, files: Sequence[str], *, key: str, what: str) ->
             f"{key}: {folder} lacks {', '.join(missing)}; expected {what} with "
             f"{', '.join(files)}. Copy the folder whole"
         )
+
+
+def load_weights(model: Any, folder: Path, *, key: str, **options: Any) -> Any:
+    """`model.from_pretrained(folder)` of diffusers or transformers, from safetensors there alone.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read, or lacks a weight: the libraries would draw it at random.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        made, told = model.from_pretrained(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            **options,
+        )
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise InputError(
+            f"{key}: the weights in {folder} cannot be read ({_first_line(error)}); fetch them "
+            "again (a copy by git needs git-lfs)"
+        ) from error
+    if missing := sorted(told["missing_keys"]):
+        raise InputError(
+            f"{key}: the weights in {folder} lack {len(missing)} of the model's, the first is "
+            f"{missing[0]}; they belong to another config.json, so copy the folder whole"
+        )
+    return made
+
+
+def _first_line(error: Exception) -> str:
+    said = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers_folders import write_pipeline
+from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer, CLIPVisionConfig
 
 from histosynth.conditions import ConditionSpec, Targets, TilePool, check_conditions
@@ -152,6 +153,32 @@ def test_what_is_missing_from_a_folder_is_named(pipeline, tmp_path):
         refused.match(str(folder / missing.split("/")[0]))
     with pytest.raises(InputError, match=r"text_encoder: .*lacks config.json, model.safetensors"):
         spec(text_encoder=tmp_path).widths("vector")
+
+
+def test_weights_that_are_cut_short_or_of_another_model_are_refused(pipeline, tmp_path):
+    """transformers would draw what is missing at random."""
+    folder = shutil.copytree(pipeline, tmp_path / "pipeline")
+    path = folder / "text_encoder/model.safetensors"
+    weights = load_file(path)
+    del weights["final_layer_norm.weight"]
+    save_file(weights, path, metadata={"format": "pt"})
+    encode = spec(text_encoder=folder).encode
+    with pytest.raises(InputError, match="text_encoder lack 1 of the model's, the first is final"):
+        encode(targets(pool([0], [0]), 0))
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(InputError, match="text_encoder cannot be read .* git-lfs"):
+        encode(targets(pool([0], [0]), 0))
+
+
+def test_weights_under_the_names_of_older_releases_are_the_same(pipeline, tmp_path):
+    """Stable Diffusion's own file has them below `text_model`, and one buffer more."""
+    folder = shutil.copytree(pipeline, tmp_path / "pipeline")
+    path = folder / "text_encoder/model.safetensors"
+    older = {f"text_model.{name}": value for name, value in load_file(path).items()}
+    older["text_model.embeddings.position_ids"] = torch.arange(77)[None]
+    save_file(older, path, metadata={"format": "pt"})
+    made = [spec(text_encoder=f).encode(targets(pool([0], [0]), 0)) for f in (pipeline, folder)]
+    assert np.array_equal(made[0]["prompt"], made[1]["prompt"])
 
 
 def test_a_model_that_is_no_clip_and_a_prompt_too_long_are_refused(pipeline, tmp_path):

@@ -26,7 +26,7 @@ from histosynth.diffusion.network import (
 from histosynth.diffusion.process import DIFFUSION_STEPS
 from histosynth.errors import InputError
 from histosynth.files import sha256_file
-from histosynth.hub import pretrained_folder, require_files
+from histosynth.hub import load_weights, pretrained_folder, require_files
 
 if TYPE_CHECKING:
     from histosynth.generator_settings import GeneratorSettings
@@ -126,9 +126,7 @@ def _open_base(settings: "GeneratorSettings") -> tuple[UNet2DConditionModel, dic
     folder = pretrained_folder(settings.base, key=KEY, files=files)
     require_files(folder, files, key=KEY, what="a Stable Diffusion pipeline")
     _check_process(folder / SCHEDULER_FILE, settings)
-    unet = UNet2DConditionModel.from_pretrained(
-        folder / "unet", local_files_only=True, use_safetensors=True, torch_dtype=torch.float32
-    )
+    unet = load_weights(UNet2DConditionModel, folder / "unet", key=KEY, torch_dtype=torch.float32)
     others = [key for key in OTHER_INPUTS if unet.config.get(key) is not None]
     if others:
         raise InputError(

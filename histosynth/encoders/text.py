@@ -9,7 +9,7 @@ import numpy as np
 
 from histosynth.errors import InputError
 from histosynth.files import sha256_file, short_hash
-from histosynth.hub import pretrained_folder, require_files
+from histosynth.hub import load_weights, pretrained_folder, require_files
 
 _FETCHED = ("config.json", "model.safetensors", "vocab.json", "merges.txt", "tokenizer*.json")
 _PARTS = ("text_encoder", "tokenizer")
@@ -34,6 +34,7 @@ class TextEncoder:
     """
 
     def __init__(self, source: str, *, key: str = "text_encoder") -> None:
+        self.key = key
         patterns = [*_FETCHED, *(f"{part}/{file}" for part in _PARTS for file in _FETCHED)]
         folder = pretrained_folder(source, key=key, files=patterns)
         nested = any((folder / part).is_dir() for part in _PARTS)
@@ -74,9 +75,7 @@ class TextEncoder:
         from transformers import CLIPTextModel, CLIPTokenizer
 
         tokenizer = CLIPTokenizer.from_pretrained(self.tokenizer_folder, local_files_only=True)
-        model = CLIPTextModel.from_pretrained(
-            self.model_folder, local_files_only=True, use_safetensors=True
-        )
+        model = load_weights(CLIPTextModel, self.model_folder, key=self.key)
         return tokenizer, model.float().eval()
 
     def __call__(self, prompts: Sequence[str]) -> np.ndarray:
