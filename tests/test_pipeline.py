@@ -19,6 +19,7 @@ import yaml
 from conftest import ROOT, missing
 from PIL import Image
 
+from histosynth.files import read_json
 from histosynth.slides.phantom import render_slide
 
 PARTS = ["Snakefile", "rules", "scripts", "histosynth", "profiles", "slurm", "envs", "config.yaml"]
@@ -218,6 +219,36 @@ def test_all_conditions_sample_the_same_held_out_tiles(run):
         assert table.source_tile_id.tolist() == tables[0].source_tile_id.tolist()
 
 
+def test_a_further_guidance_is_a_set_of_the_same_model_and_scored_for_fidelity_alone(run, rows):
+    point = rows[rows.condition == "label_cluster~g4"]
+    assert set(point.group) == {"fidelity"} and (point.status == "ok").any()
+    assert not (run.results / "models" / "label_cluster~g4").exists()
+    folder = run.results / "tilesets/synthetic"
+    own, further = (
+        read_json(folder / name / "seed0/tileset.json")
+        for name in ("label_cluster", "label_cluster~g4")
+    )
+    told = [about["provenance"]["sampling"]["guidance_scale"] for about in (own, further)]
+    assert told == [1.5, 4] and own["fingerprint"] != further["fingerprint"]
+    assert own["provenance"]["weights"] == further["provenance"]["weights"]
+    page = (run.folder / "reports" / "micro" / "index.html").read_text()
+    assert "how hard to push towards the request" in page
+
+
+def test_an_image_of_a_finished_study_is_made_again(run):
+    command = ["scripts/remake.py", "--results", "results/micro", "--tile"]
+    done = subprocess.run(
+        [sys.executable, *command, "label_cluster-g4-s0-000009", "--output", "tile.png"],
+        cwd=run.folder,
+        env=ENVIRONMENT | {"PYTHONPATH": str(run.folder)},
+        capture_output=True,
+        text=True,
+    )
+    apart = re.search(r"at most (\d+) grey levels", done.stderr)
+    # the batch of one sums in another order than the batch of eight
+    assert apart and int(apart[1]) <= 2, done.stderr
+
+
 def planned(run: Run, configfile: str = "micro.yaml") -> dict[str, int]:
     """Rule -> number of jobs that a dry run would start."""
     done = snakemake(run.folder, "-n", "--profile", "profiles/local", "--configfile", configfile)
@@ -252,8 +283,17 @@ def test_changed_generator_settings_retrain_and_leave_slides_alone(run):
         study["generator"]["steps"] = 11
 
     jobs = planned(run, changed_study(run, "more_steps.yaml", change))
-    assert jobs["train"] == jobs["sample"] == 3
+    assert jobs["train"] == 3 and jobs["sample"] == 4  # one of them a further guidance
     assert not jobs.keys() & {"phantom", "tile", "split", "cluster", "autoencoder", "judge"}
+
+
+def test_a_set_may_be_sampled_by_several_jobs_and_no_more_than_it_has_batches(run):
+    def share(study):
+        study["sampling"]["shards"] = 5
+
+    jobs = planned(run, changed_study(run, "shards.yaml", share))
+    assert jobs["sample"] == 4 * 3 and jobs["join_parts"] == 4  # 24 images, 8 at a time
+    assert "train" not in jobs
 
 
 def test_a_changed_score_setting_and_a_stale_file_are_both_seen(run):
@@ -270,9 +310,9 @@ def test_a_changed_score_setting_and_a_stale_file_are_both_seen(run):
     finally:
         os.utime(features, (before.st_atime, before.st_mtime))
     assert jobs["embed"] >= 1 and jobs["cluster"] == 1  # made anew from the stale features
-    assert jobs["fidelity"] == 10 and "judge" not in jobs
+    assert jobs["fidelity"] == 11 and "judge" not in jobs
     study_alone = planned(run, "more_neighbours.yaml")
-    assert study_alone == {"fidelity": 10, "comparison": 1, "summary": 1, "report": 1}
+    assert study_alone == {"fidelity": 11, "comparison": 1, "summary": 1, "report": 1}
 
 
 def test_snakemake_report_archives_the_page_and_the_scores(run):
