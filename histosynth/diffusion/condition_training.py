@@ -124,7 +124,7 @@ def train_condition(
         state_folder=running,
         log=log,
         tile_ids=pool.tile_ids,
-        validation=held_out and held_out.loss(),
+        validation=None if held_out is None else held_out.loss(),
         score=selection.score,
         device=device,
         base=start,

@@ -120,13 +120,14 @@ def _copy_stem(network: ConditionedNetwork, base: ConditionedNetwork) -> None:
 
 def _copy_conv_in(network: ConditionedNetwork, base: ConditionedNetwork) -> None:
     """The first convolution: of latents always, of planes where both have them there."""
-    new, old = (n.get_submodule(CONV_IN) for n in (network, base))
-    shared = min(new.weight.shape[1], old.weight.shape[1])
-    new.weight.zero_()
-    new.weight[:, :shared] = old.weight[:, :shared]
-    new.bias.copy_(old.bias)
-    if shared < old.weight.shape[1]:
-        new.bias += old.weight[:, shared:].sum((2, 3)) @ _withheld_planes(base)
+    new, old = network.state_dict(), base.state_dict()
+    weight, bias = f"{CONV_IN}.weight", f"{CONV_IN}.bias"
+    shared = min(new[weight].shape[1], old[weight].shape[1])
+    new[weight].zero_()
+    new[weight][:, :shared] = old[weight][:, :shared]
+    new[bias].copy_(old[bias])
+    if shared < old[weight].shape[1]:
+        new[bias].add_(old[weight][:, shared:].sum((2, 3)) @ _withheld_planes(base))
 
 
 def _withheld_planes(base: ConditionedNetwork) -> "Tensor":
