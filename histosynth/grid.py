@@ -48,7 +48,7 @@ STAGE_VERSIONS = {
     "tissue": 1,
     "comparison": 1,
     "selftest": 1,
-    "report": 3,
+    "report": 4,
 }
 
 # The parts of a study that a stage reads itself; what comes before it reaches it through files.

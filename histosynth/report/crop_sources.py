@@ -16,13 +16,14 @@ from histosynth.report.cells import fill
 from histosynth.report.collect import SOURCE_WORDS, Results
 from histosynth.report.leaderboard import main_columns
 from histosynth.settings import Condition
+from histosynth.settings_base import GuidanceScale
 
 
 def twins(study: Study) -> list[dict[str, str]]:
     """Groups of two or more conditions that are alike in all else: source of crops -> condition."""
     groups: dict[tuple[Any, ...], dict[str, str]] = {}
     for name, condition in study.conditions.items():
-        source, rest = _split(condition)
+        source, rest = _split(condition, study.guidance_of(name)[0])
         if source in SOURCE_WORDS:
             groups.setdefault(rest, {})[source] = name
     order = list(SOURCE_WORDS)
@@ -33,7 +34,7 @@ def twins(study: Study) -> list[dict[str, str]]:
     ]
 
 
-def _split(condition: Condition) -> tuple[str | None, tuple[Any, ...]]:
+def _split(condition: Condition, guidance: GuidanceScale) -> tuple[str | None, tuple[Any, ...]]:
     """Where its crops come from, if it has any, and all else that it is made of."""
     source, rest = None, []
     for signal in condition.signals or []:
@@ -41,7 +42,7 @@ def _split(condition: Condition) -> tuple[str | None, tuple[Any, ...]]:
         if signal.kind == "crop":
             source = str(options.pop("source", ""))
         rest.append((signal.kind, sorted((key, str(value)) for key, value in options.items())))
-    return source, (str(sorted(rest)), str(condition.guidance_scale))
+    return source, (str(sorted(rest)), str(guidance))
 
 
 def crop_tables(results: Results) -> list[tables.ScoreTable]:
