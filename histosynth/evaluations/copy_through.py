@@ -90,9 +90,11 @@ def why_nothing_is_shown(study: "Study", condition: str) -> str:
     options = _crop(study, condition)
     if options is None:
         return "the condition has no crops: no pixel of the target is handed over"
-    if options.get("source") != "same_image":
-        return "its crops come from other slides: no pixel of the target is handed over"
-    return ""
+    source = options.get("source")
+    if source == "same_image":
+        return ""
+    donors = "other tiles of the same slide" if source == "same_slide" else "other slides"
+    return f"its crops come from {donors}: no pixel of the target is handed over"
 
 
 def _crop(study: "Study", condition: str) -> dict[str, Any] | None:
