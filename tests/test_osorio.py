@@ -144,7 +144,7 @@ def test_guidance_needs_no_dropout_of_ours_and_the_preset_fills_sampling(pipelin
 def test_the_papers_study_plans(tmp_path, monkeypatch):
     write_pcam_hdf5(tmp_path / "pcam")
     monkeypatch.setenv("HISTOSYNTH_DATA", str(tmp_path))
-    settings = yaml.safe_load((ROOT / "studies/full/osorio_pcam.yaml").read_text())
+    settings = yaml.safe_load((ROOT / "studies/osorio_pcam.yaml").read_text())
     grid = Grid.from_config(settings)
     prompts = {name: ConditionSpec.of(grid.study, name) for name in ("label_prompt", "prompt")}
     assert prompts["label_prompt"].provides == {"labels"}

@@ -77,8 +77,6 @@ def check_dropout(
     """
     if settings.architecture == "pretrained":
         return
-    if settings.architecture == "pretrained":
-        return  # the base was trained with empty prompts
     alone = {name for name in signals if settings.signal_dropout.get(name, 0) > 0}
     for stage in guidance_stages(scale, signals):
         together = len(stage.withheld) == len(signals) and settings.condition_dropout > 0
