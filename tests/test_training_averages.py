@@ -30,7 +30,7 @@ def walk(average_of) -> tuple[np.ndarray, np.ndarray]:
         with torch.no_grad():
             module.weight.add_(torch.from_numpy(random.standard_normal((1, 3))))
         seen.append(module.weight.detach().numpy().copy())
-        average.update(module, step)
+        average.update(step)
     return np.stack(seen), average.values[0].numpy()
 
 

@@ -1,7 +1,7 @@
 """What is random in a training step: rows, flips, times, noise, what is withheld."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,6 +26,11 @@ class StepDraw:
     times: torch.Tensor
     drop: torch.Tensor
     seeds: Sequence[tuple[int, ...]]
+
+    def pinned(self) -> "StepDraw":
+        """In page-locked memory, which a CUDA device copies from without waiting."""
+        parts = ("latents", "noise", "times", "drop")
+        return replace(self, **{name: getattr(self, name).pin_memory() for name in parts})
 
 
 def draw_step(

@@ -23,12 +23,13 @@ class Ema:
 
     def __init__(self, module: torch.nn.Module, decay: Callable[[int], float]) -> None:
         self.decay = decay
-        self.values = [p.detach().clone() for p in trainable(module)]
+        self._weights = trainable(module)
+        self.values = [p.detach().clone() for p in self._weights]
 
     @torch.no_grad()
-    def update(self, module: torch.nn.Module, step: int) -> None:
-        """Take in the weights after step `step`."""
-        torch._foreach_lerp_(self.values, trainable(module), 1 - self.decay(step))
+    def update(self, step: int) -> None:
+        """Take in the module's weights after step `step`."""
+        torch._foreach_lerp_(self.values, self._weights, 1 - self.decay(step))
 
     @torch.no_grad()
     def load(self, values: Sequence[torch.Tensor]) -> None:

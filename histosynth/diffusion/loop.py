@@ -214,7 +214,7 @@ class _Run:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         for average in self.averages.values():
-            average.update(self.module, self.step)
+            average.update(self.step)
         self.history.add(loss, norm)
         self.step += 1
 

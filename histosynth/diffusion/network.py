@@ -77,6 +77,13 @@ class ConditionBatch:
             {name: null.to(device, non_blocking=True) for name, null in self.nulls.items()},
         )
 
+    def pinned(self) -> "ConditionBatch":
+        """In page-locked memory, which a CUDA device copies from without waiting."""
+        return ConditionBatch(
+            {name: value.pin_memory() for name, value in self.values.items()},
+            {name: null.pin_memory() for name, null in self.nulls.items()},
+        )
+
     def repeat(self, times: int) -> "ConditionBatch":
         """The batch `times` over, for guidance in one pass."""
         return ConditionBatch(

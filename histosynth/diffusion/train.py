@@ -112,11 +112,19 @@ def train_generator(
         Weights of another condition, written by `save_network`, to start from.
     statistics
         By which the vectors of some signals are standardised.
+    tile_ids
+        Names of the cache's tiles, for errors; default: their rows.
+    validation
+        Scores of the weights while they train, kept in the record.
+    score
+        Chooses among averages of the weights: the network with the lowest is returned. Without
+        it, and among one, it is the first.
 
     Returns
     -------
     The network with its averaged weights, in eval mode on `device`, and a plain dict for
-    train.json: loss curve, seconds, images a second, device, peak memory.
+    train.json: `train_loop`'s, and `average` (the name of the one chosen), `averages` (the scores
+    of all), `parameters` and `bf16`.
 
     Raises
     ------
@@ -157,7 +165,10 @@ def train_generator(
         draw = draw_step(
             cache, order, network.process, spec.names, seed=seed, step=step, positions=positions
         )
-        return draw, condition_source(draw.rows, draw.flips, draw.seeds)
+        conditions = condition_source(draw.rows, draw.flips, draw.seeds)
+        if device.type == "cuda":  # so that copies to the device overlap with its work
+            return draw.pinned(), conditions.pinned()
+        return draw, conditions
 
     def loss_of(inputs: tuple[StepDraw, ConditionBatch]) -> torch.Tensor:
         return batch_loss(network, *inputs, device, bf16=bf16, forward=forward)
@@ -192,7 +203,7 @@ def train_generator(
         for name, values in trained.averages.items():
             with holding(network, values):
                 scores[name] = score(network)
-    chosen = min(scores, key=lambda name: scores[name] or 0.0)
+    chosen = min(scores, key=lambda name: scores[name] or 0.0)  # unscored: the first
     copy_into(network, trained.averages[chosen])
     return network, trained.record | {
         "average": chosen,
