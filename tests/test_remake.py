@@ -113,6 +113,16 @@ def test_other_weights_or_another_table_are_refused_with_both_hashes(results):
         assert f" has {now} now; restore" in said and now != told[key]
 
 
+def test_other_label_names_are_refused(results):
+    label = STUDY["label"] | {"names": ["cancer", "healthy"]}
+    kept = results.config.read_text()
+    results.config.write_text(yaml.safe_dump(STUDY | {"label": label}))
+    said = remake(results, "label_cluster-s0-000003", fails=True)
+    results.config.write_text(kept)
+    assert "was made with the labels healthy, cancer, but" in said
+    assert "has cancer, healthy now; restore them" in said
+
+
 def test_a_tile_that_is_not_there_is_refused_by_name(results):
     assert "expected the id of a sampled image" in remake(results, "s5_x0_y0", fails=True)
     assert "no such set" in remake(results, "label-s0-000000", fails=True)

@@ -7,7 +7,6 @@ stands in the set's table.
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,14 +23,12 @@ if TYPE_CHECKING:
 HASHES = {
     "weights": "the generator's weights",
     "autoencoder": "the autoencoder",
-    "whitening": "the whitening of the latents",
     "table": "the condition table",
     "test": "the test tiles",
     "clusters": "the clusters",
     "features": "features of the test tiles",
 }
 FILES = ("model", "autoencoder", "latents", "table", "test", "clusters")
-FILE_OF = {"weights": "model", "whitening": "latents"}  # where that is not the hash's own name
 
 
 def manifest(
@@ -49,6 +46,7 @@ def manifest(
         "name": requests.name,
         "condition": requests.spec.resolved(),
         "seed": requests.seed,
+        "labels": list(requests.label_names),
         "sampling": requests.settings.model_dump(mode="json", exclude={"shards"}),
         **hashes(generator, requests, files),
         "files": {
@@ -70,7 +68,6 @@ def hashes(
     return {
         "weights": sha256_file(generator.model / "weights.safetensors"),
         "autoencoder": generator.fingerprint,
-        "whitening": short_hash(asdict(generator.whitening)),
         "table": sha256_file(table),
         "test": requests.test.fingerprint,
         "clusters": None if clusters is None else sha256_file(clusters / "assignments.parquet"),
@@ -92,8 +89,7 @@ def check_hashes(told: dict[str, Any], found: dict[str, str | None], *, folder: 
     """
     for name, words in HASHES.items():
         if told[name] != found[name]:
-            key = FILE_OF.get(name, name)
-            path = told["files"].get(key, key)
+            path = told["files"].get("model" if name == "weights" else name, name)
             raise InputError(
                 f"{folder}: was made with {words} of hash {told[name]}, but {path} has "
                 f"{found[name]} now; restore what the set was made with, or sample it again"

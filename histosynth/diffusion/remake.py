@@ -98,6 +98,12 @@ def _image(results: Path, stored: TileSet, index: int, *, device: "torch.device"
             "again"
         )
     study = Study.load(results / "config.yaml")
+    if study.label_names != about["labels"]:
+        raise InputError(
+            f"{stored.folder}: was made with the labels {', '.join(about['labels'])}, but "
+            f"`label.names` of {results / 'config.yaml'} has {', '.join(study.label_names)} now; "
+            "restore them, or sample it again"
+        )
     signals = [SignalSettings(**signal) for signal in about["condition"]["signals"]]
     spec = ConditionSpec.compose(study, about["condition"]["name"], signals)
     files = {name: path and results / path for name, path in about["files"].items()}

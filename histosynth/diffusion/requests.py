@@ -34,6 +34,7 @@ class Requests:
     test : the tiles whose conditions are asked for
     rows : the condition table
     noise_seeds : int64 (n,), the seed of each image's noise
+    label_names : of the study, by their index
     """
 
     name: str
@@ -44,6 +45,7 @@ class Requests:
     rows: "pd.DataFrame"
     targets: Targets
     noise_seeds: np.ndarray
+    label_names: tuple[str, ...]
 
     @classmethod
     def read(
@@ -88,7 +90,8 @@ class Requests:
         )
         targets = table_targets(rows, pool, test.classes)
         settings = settings or study.sampling_of(name)
-        return cls(name, spec, settings, seed, test, rows, targets, noise_seeds(rows, seed))
+        noise, labels = noise_seeds(rows, seed), tuple(study.label_names)
+        return cls(name, spec, settings, seed, test, rows, targets, noise, labels)
 
     def __len__(self) -> int:
         return len(self.rows)
