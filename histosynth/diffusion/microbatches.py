@@ -42,7 +42,9 @@ class MicroBatches:
             The size is fixed by the study, or is one already; what to set is named.
         """
         smaller = self.size // 2
-        found = f"{self.key}, step {step}: out of memory with {self.size} samples at once ({reason})"
+        found = (
+            f"{self.key}, step {step}: out of memory with {self.size} samples at once ({reason})"
+        )
         if smaller < 1:
             raise InputError(
                 f"{found}; a single sample does not fit. Use a smaller network or smaller tiles, "
