@@ -192,6 +192,9 @@ class GeneratorSettings(Settings):
     signal_dropout: dict[str, Fraction] = Field(
         default_factory=dict, description="Signal -> share of samples trained without it alone."
     )
+    processes: int = Field(
+        1, ge=1, description="Processes, a GPU each, that share every batch of a training."
+    )
     validate_every: int = Field(
         200, ge=0, description="Steps between losses on fixed validation tiles; 0: none are taken."
     )
@@ -205,6 +208,15 @@ class GeneratorSettings(Settings):
         None, description="The encoder of that distance; default: the study's first."
     )
     save_every_seconds: float = Field(60, gt=0)
+
+    @model_validator(mode="after")
+    def _even_shares(self) -> "GeneratorSettings":
+        if self.batch_size % self.processes:
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be shared by {self.processes} processes; "
+                f"make it a multiple of {self.processes}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_kind_of_average(self) -> "GeneratorSettings":

@@ -7,6 +7,13 @@ def gpus_of(encoder):
     return 0 if settings is None or settings.kind == "texture" else 1
 
 
+def launcher(processes):
+    """What starts a command as several processes that find each other."""
+    if processes == 1:
+        return ""
+    return f"torchrun --standalone --nproc-per-node {processes} --no-python "
+
+
 def clusters_of(wildcards):
     """The cluster folder, where the condition uses clusters."""
     return f"{RESULTS}/{GRID.cluster_folder}" if GRID.needs_clusters(wildcards.condition) else []

@@ -89,10 +89,10 @@ rule train:
     priority: 50
     conda:
         "../envs/histosynth.yaml"
-    threads: STUDY.threads
+    threads: STUDY.threads * STUDY.generator.processes
     resources:
-        gpu=1,
-        mem_mb=GRID.generator_memory_mb,
+        gpu=STUDY.generator.processes,
+        mem_mb=GRID.generator_memory_mb * STUDY.generator.processes,
         runtime=1440,
     params:
         config=CONFIG,
@@ -104,10 +104,13 @@ rule train:
         features=conditioning_option,
         val_features=val_features_option,
         base=base_option,
+        threads=STUDY.threads,
+        launch=launcher(STUDY.generator.processes),
     message:
         "Training {wildcards.condition}, seed {wildcards.seed}"
     shell:
-        "python scripts/train.py --config {params.config} --threads {threads}"
+        "{params.launch}python scripts/train.py --config {params.config}"
+        " --threads {params.threads}"
         " --condition {input.condition} --train {input.train} --val {input.val}"
         " --autoencoder {input.autoencoder} --latents {input.latents} {params.clusters}"
         " {params.features} {params.val_features} {params.base} --seed {wildcards.seed}"

@@ -39,8 +39,8 @@ def main(args: argparse.Namespace) -> None:
     import torch
 
     from histosynth.config import Study
-    from histosynth.device import pick_device
     from histosynth.diffusion.condition_training import train_condition
+    from histosynth.diffusion.processes import Processes
 
     torch.set_num_threads(args.threads)
     record = train_condition(
@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> None:
         features=conditioning_features(args),
         val_features=conditioning_features(args, option="--val-features"),
         seed=args.seed,
-        device=pick_device(),
+        processes=Processes.join(),
         log=log,
     )
     log(f"{record['steps']} steps, {record['images_per_second']} images/s, {record['device']}")

@@ -13,6 +13,7 @@ from histosynth.diffusion.checks import check_classes_of, check_latents_of
 from histosynth.diffusion.conditioning import signals_spec, training_source
 from histosynth.diffusion.curves import TENSORBOARD
 from histosynth.diffusion.latents import LatentCache
+from histosynth.diffusion.processes import Processes
 from histosynth.diffusion.state import discard_state
 from histosynth.diffusion.train import save_network, train_generator
 from histosynth.diffusion.validation import Selection, ValidationTiles
@@ -21,8 +22,6 @@ from histosynth.files import atomic_folder, read_json, sha256_file, short_hash, 
 from histosynth.tilesets import TileSet
 
 if TYPE_CHECKING:
-    import torch
-
     from histosynth.config import Study
 
 
@@ -41,7 +40,7 @@ def train_condition(
     seed: int,
     state: Path,
     output: Path,
-    device: "torch.device",
+    processes: Processes,
     log: Callable[[str], None],
 ) -> dict[str, Any]:
     """Train a condition; write `weights.safetensors`, `train.json` and `tensorboard/`.
@@ -62,6 +61,7 @@ def train_condition(
         without, there are no such losses, and the first average is taken
     autoencoder : folder of the one that made the latents; goes with `val`
     base : folder of the trained model that `init_from` names, from whose weights training starts
+    processes : those that share the training, each of which calls this; the first writes
     state : folder beside the output, of what a killed run goes on from; deleted in the end
 
     Returns
@@ -109,7 +109,7 @@ def train_condition(
             autoencoder,
             clusters=assignments,
             features=val_features,
-            device=device,
+            device=processes.device,
         )
     selection = Selection.of(held_out, study)
     settings = study.generator_of(spec.name)
@@ -126,10 +126,11 @@ def train_condition(
         tile_ids=pool.tile_ids,
         validation=None if held_out is None else held_out.loss(),
         score=selection.score,
-        device=device,
+        processes=processes,
         base=start,
         statistics=spec.statistics(pool),
     )
+    on_gpu = processes.device.type == "cuda"
     record |= {
         "condition": spec.resolved(),
         "seed": seed,
@@ -137,11 +138,13 @@ def train_condition(
         "selection": selection.record,
         "settings": settings.model_dump(mode="json"),
         "tiles": len(cache),
-        "gpu_seconds": record["seconds"] if device.type == "cuda" else 0.0,
+        "gpu_seconds": record["seconds"] * processes.count if on_gpu else 0.0,
         "autoencoder": cache.autoencoder,
         "tiles_fingerprint": cache.tiles,
         "versions": versions("torch", "diffusers", "numpy"),
     }
+    if not processes.is_first:
+        return record
     with atomic_folder(output) as folder:
         save_network(folder / "weights.safetensors", network, cache)
         write_json(folder / "train.json", record)

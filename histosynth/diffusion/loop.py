@@ -13,6 +13,7 @@ from histosynth.diffusion.ema import averages_of, holding, trainable
 from histosynth.diffusion.history import History
 from histosynth.diffusion.microbatches import MicroBatch, MicroBatches, memory_ran_out
 from histosynth.diffusion.prefetch import Piece, Prefetch
+from histosynth.diffusion.processes import Processes
 from histosynth.diffusion.state import ResumableState
 from histosynth.diffusion.throughput import (
     count_flops,
@@ -103,6 +104,7 @@ def train_loop(
     parts: Mapping[str, Stateful] | None = None,
     after_step: Callable[[int], None] | None = None,
     validation: Validation | None = None,
+    processes: Processes | None = None,
 ) -> Trained:
     """Train the parameters of `module` that require gradients; resumes from `state`.
 
@@ -121,6 +123,8 @@ def train_loop(
         What else `loss_of` or `after_step` change, saved and restored with the module.
     after_step
         Called with step k once its weights are updated, e.g. to train a discriminator.
+    processes
+        Those that share each batch; default: this one alone.
 
     Raises
     ------
@@ -129,7 +133,8 @@ def train_loop(
     FloatingPointError
         A loss or gradient is not finite; step and samples are named, the last good state is kept.
     """
-    run = _Run(module, inputs_of, loss_of, plan, names_of, state, name, log, parts or {})
+    together = processes or Processes(trainable(module)[0].device)
+    run = _Run(module, inputs_of, loss_of, plan, names_of, state, name, log, parts or {}, together)
     with fast_matrix_products(run.device):
         record = run.train(after_step, validation)
     averages = {key: ema.values for key, ema in run.averages.items()}
@@ -150,13 +155,14 @@ class _Run:
         name: str,
         log: Callable[[str], None],
         parts: Mapping[str, Stateful],
+        processes: Processes,
     ) -> None:
         self.module, self.plan, self.parts = module, plan, parts
         self.inputs_of, self.loss_of = inputs_of, loss_of
         self.state, self.name, self.log = state, name, log
         self.weights = trainable(module)
         self.device = self.weights[0].device
-        self.positions = range(plan.batch_size)
+        self.processes, self.positions = processes, processes.share(plan.batch_size)
         self.optimizer = torch.optim.AdamW(
             self.weights,
             lr=plan.learning_rate,
@@ -175,7 +181,8 @@ class _Run:
         self.inputs = Prefetch(
             inputs_of, self._following, ahead=AHEAD_ON_GPU if self.device.type == "cuda" else 0
         )
-        self.curves = Curves(state.path.parent / TENSORBOARD, self.history, done=self.step)
+        folder = TENSORBOARD if processes.is_first else f"{TENSORBOARD}.{processes.index}"
+        self.curves = Curves(state.path.parent / folder, self.history, done=self.step)
 
     def train(
         self, after_step: Callable[[int], None] | None, validation: Validation | None
@@ -210,6 +217,8 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.rate(self.step)
         loss = self._accumulate()
+        gradients = [weight.grad for weight in self.weights if weight.grad is not None]
+        self.processes.average([*gradients, loss])
         norm = torch.nn.utils.clip_grad_norm_(self.weights, self.plan.max_gradient_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -219,7 +228,7 @@ class _Run:
         self.step += 1
 
     def _accumulate(self) -> torch.Tensor:
-        """The gradients of the whole batch, and its loss; anew in smaller pieces if need be."""
+        """The gradients of this share of the batch, and its loss; in smaller pieces if need be."""
         while True:
             try:
                 loss = torch.zeros((), device=self.device)
@@ -302,16 +311,19 @@ class _Run:
 
     def _record(self, flops: int) -> dict[str, Any]:
         plan = self.plan
+        cards = self.processes.count if self.device.type == "cuda" else 0
         steps_per_second = plan.steps / max(self.seconds - self.validation_seconds, 1e-9)
         return {
             "steps": plan.steps,
             **self.history.record(),
             "seconds": round(self.seconds, 2),
             "validation_seconds": round(self.validation_seconds, 2),
-            "gpu_hours": round(self.seconds / 3600, 4) if self.device.type == "cuda" else 0.0,
+            "gpu_hours": round(self.seconds / 3600 * cards, 4),
             "images_per_second": round(steps_per_second * plan.batch_size, 2),
             "micro_batch": self.micro.size,
             "flops_per_step": flops,
-            "share_of_peak": share_of_peak(flops * steps_per_second, self.device),
+            "share_of_peak": share_of_peak(
+                flops * steps_per_second / self.processes.count, self.device
+            ),
             **device_record(self.device),
         }

@@ -17,6 +17,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from histosynth.device import pick_device
 from histosynth.diffusion.draws import StepDraw, draw_step
 from histosynth.diffusion.ema import copy_into, holding
 from histosynth.diffusion.inherit import start_from
@@ -29,7 +30,8 @@ from histosynth.diffusion.network import (
     SignalsSpec,
     build_network,
 )
-from histosynth.diffusion.state import EpochOrder, ResumableState
+from histosynth.diffusion.processes import Processes
+from histosynth.diffusion.state import EpochOrder
 from histosynth.diffusion.throughput import compiled, uses_bf16
 from histosynth.diffusion.vectors import Statistics
 from histosynth.errors import InputError
@@ -48,6 +50,7 @@ TRAINER_VERSION = 3
 NOT_IN_IDENTITY = {
     "save_every_seconds",
     "micro_batch",
+    "processes",
     "validate_every",
     "selection_images",
     "selection_encoder",
@@ -88,6 +91,7 @@ def train_generator(
     state_folder: Path,
     log: Callable[[str], None],
     device: str | torch.device | None = None,
+    processes: Processes | None = None,
     base: Path | None = None,
     tile_ids: Sequence[str] | None = None,
     validation: Validation | None = None,
@@ -108,6 +112,8 @@ def train_generator(
         What the source gives; must match the batches it returns.
     tile_size
         Side of the planes in pixels.
+    processes
+        Those that share the training; default: this one alone, on `device`.
     base
         Weights of another condition, written by `save_network`, to start from.
     statistics
@@ -136,7 +142,8 @@ def train_generator(
     if len(cache) == 0:
         raise InputError(f"{cache.folder}: no latents to train on")
     cache = scaled(cache, settings.latents)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    together = processes or Processes(torch.device(device) if device else pick_device())
+    device = together.device
     network = build_network(
         settings, spec, latent_shape=cache.latent_shape, tile_size=tile_size, seed=seed
     )
@@ -191,15 +198,16 @@ def train_generator(
             micro_batch=settings.micro_batch,
         ),
         names_of=lambda step: [names[row] for row in order.rows(step)],
-        state=ResumableState(
+        state=together.state(
             state_folder, identity, every_seconds=settings.save_every_seconds, log=log
         ),
         name="generator",
         log=log,
-        validation=validation,
+        validation=validation if together.is_first else None,
+        processes=together,
     )
     scores: dict[str, float | None] = dict.fromkeys(trained.averages)
-    if score is not None and len(scores) > 1:
+    if score is not None and len(scores) > 1 and together.is_first:
         for name, values in trained.averages.items():
             with holding(network, values):
                 scores[name] = score(network)
@@ -210,6 +218,7 @@ def train_generator(
         "averages": scores,
         "parameters": sum(p.numel() for p in network.parameters()),
         "bf16": bf16,
+        "processes": together.count,
     }
 
 
