@@ -62,11 +62,16 @@ SOURCE_WORDS = {
 
 @dataclass(frozen=True)
 class ConditionInfo:
-    """A condition in words; `apart` says why it is not ranked with the others, if it is not."""
+    """A condition in words.
+
+    `apart` says why it is not ranked with the others, if it is not; `start` from which other one's
+    weights it was trained, if from any.
+    """
 
     name: str
     words: str
     apart: str = ""
+    start: str = ""
 
 
 @dataclass(frozen=True)
@@ -171,7 +176,8 @@ def describe(name: str, condition: Condition) -> ConditionInfo:
         if leaks
         else ""
     )
-    return ConditionInfo(name, words or "nothing: no signal at all", apart)
+    start = f"started from {condition.init_from}" if condition.init_from else ""
+    return ConditionInfo(name, words or "nothing: no signal at all", apart, start)
 
 
 def _signal_words(signal: SignalSettings) -> str:

@@ -110,6 +110,7 @@ def render_folders(
         glossary=[m for m in glossary.METRICS.values() if m.name in used],
         terms=_TERMS,
         colors={n: f"s{i % COLORS}" for n, i in plots.colors(results).items()},
+        starts={c.name: c.start for c in results.conditions if c.start},
         by_patient=split_unit(scores) == "patient",
         provenance=provenance or pages.Provenance(),
         counts=pages.counts,

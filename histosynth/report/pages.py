@@ -95,6 +95,7 @@ def render(results: Results, provenance: Provenance | None = None, *, selftest: 
         glossary=[m for m in glossary.METRICS.values() if _is_used(results, board, m.name)],
         terms=glossary.TERMS,
         colors={n: f"s{i % COLORS}" for n, i in plots.colors(results).items()},
+        starts={c.name: c.start for c in results.conditions if c.start},
         provenance=provenance,
         selftest=selftest,
         counts=counts,

@@ -136,6 +136,11 @@ def loss_plots(results: Results) -> list[Plot]:
         series = [(_run_name(t), color[t.name], _smooth(t.losses)) for t in generators]
         svg = figures.loss_curves("Training loss of the generators", series)
         plots.append(Plot("Generators", "loss by step, smoothed", svg))
+    validated = [t for t in generators if len(t.validation) > 1]
+    if validated:
+        series = [(_run_name(t), color[t.name], t.validation) for t in validated]
+        svg = figures.loss_curves("Loss of the generators on validation tiles", series)
+        plots.append(Plot("Generators on validation tiles", "the same noise each time", svg))
     for training in others:
         series = [(training.name, figures.COLORS - 1, _smooth(training.losses))]
         svg = figures.loss_curves(f"Training loss: {training.name}", series)

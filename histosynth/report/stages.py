@@ -38,6 +38,8 @@ class Training:
     found: bool
     facts: dict[str, Any] = field(default_factory=dict)  # scalars of train.json
     losses: tuple[tuple[float, float], ...] = ()  # (step, loss)
+    validation: tuple[tuple[float, float], ...] = ()  # (step, loss on validation tiles)
+    averages: dict[str, float | None] = field(default_factory=dict)  # name -> kernel distance
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ def trainings(folder: Path, study: Study) -> list[Training]:
                 facts is not None,
                 {k: v for k, v in (facts or {}).items() if isinstance(v, str | int | float)},
                 loss_curve(facts or {}),
+                tuple((row["step"], row["loss"]) for row in (facts or {}).get("validation") or []),
+                (facts or {}).get("averages") or {},
             )
         )
     return made
