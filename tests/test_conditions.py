@@ -101,7 +101,7 @@ def targets(pool: TilePool, rows: list[int], *, seed: int = 0) -> Targets:
 @pytest.mark.parametrize(
     ("signal", "dropped", "found", "cure"),
     [
-        ("labell", (), "unknown signal 'labell'", "cluster, crop, crop_color, embedding, label, map, prompt"),
+        ("labell", (), "unknown signal 'labell'", "cluster, crop, crop_color, embedding, label"),
         ("cluster", ("clusters",), "needs clusters", "`clusters` is not configured; add it"),
         ("label", ("label",), "needs labels", "`label` is not configured; add it"),
         ("map", ("classes",), "needs maps", "list the tissue classes"),

@@ -41,6 +41,7 @@ def guidance_stages(
     signals
         What the condition gives.
     """
+    groups: list[tuple[tuple[str, ...], float]]
     if isinstance(scale, Mapping):
         groups = [((name,), float(s)) for name, s in scale.items() if name in signals]
     else:
