@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from histosynth.config import Study
@@ -19,8 +20,14 @@ from histosynth.diffusion.autoencoder import (
 )
 from histosynth.diffusion.autoencoder_fitting import train_autoencoder
 from histosynth.diffusion.latents import write_latents
+from histosynth.diffusion.network import ConditionBatch, SignalsSpec, build_network
+from histosynth.diffusion.sample import sample_images
 from histosynth.errors import InputError
-from histosynth.generator_settings import AutoencoderSettings
+from histosynth.generator_settings import (
+    AutoencoderSettings,
+    GeneratorSettings,
+    SamplingSettings,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SETTINGS = AutoencoderSettings(
@@ -69,6 +76,33 @@ def test_the_resolution_travels_with_the_folder_and_names_another_latent_space(t
     np.testing.assert_array_equal(round_trip(again, images), round_trip(made, images))
     assert autoencoder_fingerprint(again) == autoencoder_fingerprint(made)
     assert autoencoder_fingerprint(Autoencoder(made.network)) != autoencoder_fingerprint(made)
+
+
+@pytest.mark.parametrize(("resolution", "latent"), [(64, 16), (128, 32), (24, 6)])
+def test_maps_of_the_tiles_size_meet_latents_of_any(tmp_path, images, resolution, latent):
+    wanted = SETTINGS.model_copy(update={"resolution": resolution})
+    made = build_autoencoder(wanted, tile_size=24).eval()
+    cache = write_latents(tmp_path / "a", made, images, tiles_fingerprint="t", flips="none")
+    assert cache.latent_shape == (3, latent, latent)
+    network = build_network(
+        GeneratorSettings(channels=[8, 16], token_width=8, plane_width=4),
+        SignalsSpec(planes={"map": 2}),
+        latent_shape=cache.latent_shape,
+        tile_size=24,
+    )
+    maps = torch.rand((6, 2, 24, 24), generator=torch.Generator().manual_seed(0))
+    drawn = sample_images(
+        network,
+        made,
+        cache.whitening,
+        lambda rows: ConditionBatch({"map": maps[rows]}),
+        seeds=np.arange(6),
+        settings=SamplingSettings(n=6, steps=2),
+        device="cpu",
+    )
+    assert drawn.shape == images.shape
+    shrunk = network.plane_stem(torch.zeros(1, network.plane_stem[0].in_channels, 24, 24))
+    assert shrunk.shape[-2:] == (latent, latent)
 
 
 def test_training_at_a_resolution_brings_the_round_trip_nearer(tmp_path, images):
