@@ -187,6 +187,8 @@ def _signal_words(signal: SignalSettings) -> str:
         if trained not in (None, source):
             words += f" (trained with crops of {SOURCE_WORDS.get(str(trained), trained)})"
         return words
+    if signal.kind == "crop_color":
+        return "the mean colour of such crops"
     words = _SIGNAL_WORDS.get(signal.kind, signal.kind)
     if signal.kind == "prompt":
         return f"{words} (“{signal.options.get('template', TEMPLATE)}”)"
