@@ -1,5 +1,10 @@
 """Training that starts from another condition's weights starts at what that one predicts."""
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 import yaml
@@ -160,6 +165,26 @@ def test_fewer_steps_are_one_conditions_own() -> None:
     whole, short = Grid(made).train_settings("map"), Grid(made).train_settings("map_crop")
     assert '"steps": 1600' in whole and '"steps": 100' in short
     assert whole == Grid(Study.parse(study())).train_settings("map")  # its model stays
+
+
+def test_its_base_is_trained_before_and_given_to_it_by_as_many_processes_as_told(tmp_path) -> None:
+    settings = yaml.safe_load((ROOT / "tests/micro.yaml").read_text())
+    settings |= {"study": "shared", "seeds": [0, 1]}
+    settings["generator"]["processes"] = 2
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(settings))
+    target = "results/shared/models/map_crop/seed1"
+    command = [Path(sys.executable).parent / "snakemake", "-n", "-p", target, "--cores", "2"]
+    done = subprocess.run(
+        [*command, "--configfile", tmp_path / "study.yaml", "--rerun-triggers", "input"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    told = done.stdout + done.stderr
+    started = re.findall(r"torchrun .*--nproc-per-node 2 .*scripts/train.py .*", told)
+    assert len(started) == 2, told[-3000:]
+    assert "--base" not in started[0] and "conditions/unconditional.yaml" in started[0]
+    assert "--base results/shared/models/unconditional/seed1 " in started[1]
 
 
 @pytest.mark.parametrize(
