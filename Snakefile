@@ -64,7 +64,11 @@ localrules:
 rule all:
     default_target: True
     input:
+        # After a failure a partial report stands in its place: what it lacks is still to be made.
         "<reports>/index.html",
+        "<reports>/selftest.html",
+        "<results>/summary.parquet",
+        "<results>/comparison.json",
 
 
 onstart:

@@ -337,3 +337,7 @@ def test_a_failing_job_is_told_as_such_and_leaves_a_report_that_says_so(run, tmp
     assert "Error in rule external" in told and "cannot identify image file" in told
     page = (run.folder / "reports" / "micro" / "index.html").read_text()
     assert "broken" in page and "no result file" in page and "label_cluster" in page
+    # The partial page stands where the whole one goes, and is not taken for it.
+    (run.results / "summary.parquet").unlink()
+    jobs = planned(run)
+    assert jobs["summary"] == jobs["report"] == 1 and "train" not in jobs
