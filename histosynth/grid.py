@@ -291,9 +291,10 @@ class Grid:
 
     def train_settings(self, name: str) -> str:
         study, chosen = self.study, self.study.selection_encoder
+        cost = {"processes", "save_every_seconds"}  # which decide nothing else
         return self.settings(
             "train",
-            generator=study.generator_of(name).model_dump(mode="json"),
+            generator=study.generator_of(name).model_dump(mode="json", exclude=cost),
             selection={chosen: study.encoders[chosen].model_dump(mode="json")},
         )
 

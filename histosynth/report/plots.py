@@ -138,7 +138,7 @@ def loss_plots(results: Results) -> list[Plot]:
         plots.append(Plot("Generators", "loss by step, smoothed", svg))
     validated = [t for t in generators if len(t.validation) > 1]
     if validated:
-        series = [(_run_name(t), color[t.name], t.validation) for t in validated]
+        series = [(_run_name(t), color[t.name], list(t.validation)) for t in validated]
         svg = figures.loss_curves("Loss of the generators on validation tiles", series)
         plots.append(Plot("Generators on validation tiles", "the same noise each time", svg))
     for training in others:
