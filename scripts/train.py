@@ -23,9 +23,9 @@ OPTIONAL = {
 def build_parser() -> argparse.ArgumentParser:
     made = parser(
         __doc__,
-        example="python scripts/train.py --config results/demo/config.yaml --latents "
-        "results/demo/latents --condition results/demo/conditions/map.yaml --train results/demo/"
-        "tilesets/real/train --state results/demo/models/map/.seed0.state --output results/map",
+        example="python scripts/train.py --config results/demo/config.yaml "
+        "--condition results/demo/conditions/map.yaml --train results/demo/tilesets/real/train "
+        "--latents results/demo/latents --state results/map.state --output results/map",
     )
     for name, words in (GIVEN | OPTIONAL).items():
         made.add_argument(f"--{name}", type=Path, required=name in GIVEN, help=words)
