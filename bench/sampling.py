@@ -308,7 +308,7 @@ def compare(
         line = {
             "bench": "sampling",
             "case": case.name,
-            "passes": case.steps * (2 if case.solver == "heun" else 1),
+            "passes": 2 * case.steps - 1 if case.solver == "heun" else case.steps,
             "seconds": round(made.seconds, 2),
             "cpu": round(made.cpu, 2),
             "kernel_distance": rounded(score),
