@@ -36,8 +36,8 @@ BF16_PEAK = {
 def uses_bf16(precision: Precision, device: torch.device) -> bool:
     """Whether matrix products run in bf16; `auto` takes it on CUDA, and fp32 on a CPU.
 
-    On two cores with AVX-512 bf16 the small networks that a CPU can train ran slower in bf16 than
-    in fp32, and only matrix units (AMX) turn that round.
+    With AVX-512 bf16 alone the small networks that a CPU can train are no faster in bf16 than
+    in fp32 (bench/results); matrix units (AMX) turn that round.
     """
     if precision == "auto":
         return device.type == "cuda" or torch.cpu._is_amx_tile_supported()
