@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from histosynth.errors import InputError
@@ -65,6 +65,12 @@ def conditioning_features(
             )
         found[name] = Path(path)
     return found
+
+
+def features_of_sets(given: Iterable[str] | None) -> dict[str, list[str]]:
+    """ENCODER=A.npy,B.npy,...: the files of each encoder, in the order of the sets."""
+    pairs = (text.partition("=") for text in given or ())
+    return {encoder: files.split(",") for encoder, _, files in pairs}
 
 
 def run(main: Callable[[argparse.Namespace], None], arguments: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
-from histosynth.scripting import evaluation_arguments, parser, run
+from histosynth.scripting import evaluation_arguments, features_of_sets, parser, run
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -21,16 +21,11 @@ def build_parser() -> argparse.ArgumentParser:
     made.add_argument("--train", type=Path, required=True, help="real train tiles")
     made.add_argument("--judges", type=Path, required=True, help="folder of the trained judges")
     made.add_argument("--clusters", type=Path, help="folder of the clusters, where there are any")
-    made.add_argument(
-        "--features",
-        metavar="ENCODER=TRAIN.npy,TEST.npy,SYNTHETIC.npy",
-        help="features that judge clusters, by another encoder than the clusters were found with",
-    )
-    made.add_argument(
-        "--told-features",
-        metavar="ENCODER=TRAIN.npy,TEST.npy,SYNTHETIC.npy",
-        help="features that judge conditions which tell the generator features",
-    )
+    judged = {"nargs": 1, "metavar": "ENCODER=TRAIN.npy,TEST.npy,SYNTHETIC.npy"}
+    words = "features that judge clusters, by another encoder than the clusters were found with"
+    made.add_argument("--features", help=words, **judged)
+    words = "features that judge conditions which tell the generator features"
+    made.add_argument("--told-features", help=words, **judged)
     made.add_argument("--table", type=Path, help="condition table, where crops are shown")
     made.add_argument("--tiles", type=Path, required=True, help="Parquet file: what each tile got")
     return evaluation_arguments(made)
@@ -50,22 +45,12 @@ def main(args: argparse.Namespace) -> None:
     scored = Scored(study.study, args.condition, args.seed, set_name(args.synthetic), "adherence")
     given = {name: getattr(args, name) for name in ("train", "real", "synthetic", "judges")}
     given |= {"clusters": args.clusters, "table": args.table}
-    rows, tiles, facts = adherence_of_files(
-        scored,
-        study,
-        **given,
-        features=_files(args.features),
-        told_features=_files(args.told_features),
-    )
+    given |= {k: features_of_sets(getattr(args, k)) for k in ("features", "told_features")}
+    rows, tiles, facts = adherence_of_files(scored, study, **given)
     with atomic_file(args.tiles) as partial:
         tiles.to_parquet(partial, index=False)
     of_rows = {"versions": software(), "protocols": scored.protocols, "facts": facts}
     write_rows(args.output, rows, seconds=time.monotonic() - started, **of_rows)
-
-
-def _files(given: str | None) -> dict[str, list[str]]:
-    encoder, _, files = (given or "").partition("=")
-    return {encoder: files.split(",")} if encoder else {}
 
 
 if __name__ == "__main__":

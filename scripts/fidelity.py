@@ -2,10 +2,9 @@
 
 import argparse
 import time
-from functools import partial
 from pathlib import Path
 
-from histosynth.scripting import evaluation_arguments, parser, run
+from histosynth.scripting import evaluation_arguments, features_of_sets, parser, run
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,31 +32,21 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    from histosynth.config import OTHER_SITE, Study
-    from histosynth.evaluations.fidelity import FIDELITY_METRICS, fidelity_of_files
-    from histosynth.evaluations.round_trip import (
-        AUTOENCODER,
-        ROUND_TRIP_METRICS,
-        round_trip_of_files,
-    )
+    from histosynth.config import Study
+    from histosynth.evaluations.fidelity_cell import fidelity_of_cell
     from histosynth.evaluations.rows import Scored, set_name, software, write_rows
-    from histosynth.evaluations.sites import other_site_of_files
 
     started = time.monotonic()
     study = Study.load(args.config)
     scored = Scored(study.study, args.condition, args.seed, set_name(args.synthetic), "fidelity")
-    score = partial(fidelity_of_files, clusters=args.clusters)
-    if args.condition == OTHER_SITE:
-        score = partial(other_site_of_files)
-    score = partial(score, scored, args.real, args.synthetic, study=study)
-    rows = []
-    for pair in args.features:
-        encoder, _, files = pair.partition("=")
-        compute = partial(score, encoder=encoder, features=tuple(files.split(",")))
-        rows += scored.guarded(FIDELITY_METRICS, compute, encoder=encoder)
-    if args.condition == AUTOENCODER:
-        compute = partial(round_trip_of_files, scored, args.real, args.synthetic, study=study)
-        rows += scored.guarded(ROUND_TRIP_METRICS, compute)
+    rows = fidelity_of_cell(
+        scored,
+        args.real,
+        args.synthetic,
+        study=study,
+        features=features_of_sets(args.features),
+        clusters=args.clusters,
+    )
     seconds = time.monotonic() - started
     write_rows(args.output, rows, seconds=seconds, versions=software(), protocols=scored.protocols)
 

@@ -4,7 +4,7 @@ import argparse
 import time
 from pathlib import Path
 
-from histosynth.scripting import evaluation_arguments, parser, run
+from histosynth.scripting import evaluation_arguments, features_of_sets, parser, run
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,15 +40,11 @@ def main(args: argparse.Namespace) -> None:
 
     started = time.monotonic()
     study = Study.load(args.config)
-    features = {
-        name: files.split(",") for name, _, files in (f.partition("=") for f in args.features)
-    }
     of = set_name(args.synthetic or args.test)
     scored = Scored(study.study, args.condition, args.seed, of, "memorization")
-    sets = {"train": args.train, "test": args.test, "synthetic": args.synthetic}
-    rows, facts = memorization_of_files(
-        scored, study, **sets, features=features, table=args.table, threads=args.threads
-    )
+    given = {name: getattr(args, name) for name in "train test synthetic table threads".split()}
+    features = features_of_sets(args.features)
+    rows, facts = memorization_of_files(scored, study, **given, features=features)
     took = time.monotonic() - started
     of_rows = {"versions": software(), "protocols": scored.protocols, "facts": facts}
     write_rows(args.output, rows, seconds=took, **of_rows)
