@@ -17,7 +17,6 @@ from histosynth.diffusion.network import (
     ConditionBatch,
     ConditionedNetwork,
     Prepared,
-    SignalsSpec,
     check_levels,
     norm_groups,
 )
@@ -31,25 +30,15 @@ if TYPE_CHECKING:
 class CrossAttentionNetwork(ConditionedNetwork):
     """Any signals, each of which can be withheld alone."""
 
-    def __init__(
-        self,
-        settings: "GeneratorSettings",
-        spec: SignalsSpec,
-        *,
-        latent_shape: tuple[int, int, int],
-        tile_size: int,
-        origin: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__(
-            settings, spec, latent_shape=latent_shape, tile_size=tile_size, origin=origin
-        )
+    def build(self, origin: dict[str, Any] | None) -> None:
+        settings, spec, latent_shape = self.settings, self.spec, self.latent_shape
         latent_channels, latent_size = latent_shape[0], latent_shape[1]
         check_levels(settings.channels, latent_size)
         width = settings.token_width
         concatenated = bool(spec.planes) and settings.planes_join == "concat"
         if concatenated:
             self.plane_stem = plane_stem(
-                settings, spec, latent_size=latent_size, tile_size=tile_size
+                settings, spec, latent_size=latent_size, tile_size=self.tile_size
             )
         # The last id of each table is the null token.
         self.token_tables = nn.ModuleDict(
@@ -71,7 +60,7 @@ class CrossAttentionNetwork(ConditionedNetwork):
         self.unet = _unet(settings, channels, latent_channels, latent_size)
         self.control: ControlBranch | None = None
         if spec.planes and not concatenated:
-            stem = plane_stem(settings, spec, latent_size=latent_size, tile_size=tile_size)
+            stem = plane_stem(settings, spec, latent_size=latent_size, tile_size=self.tile_size)
             self.control = ControlBranch(self.unet, stem, settings.plane_width)
 
     def prepare(self, conditions: ConditionBatch, drop: torch.Tensor) -> Prepared:

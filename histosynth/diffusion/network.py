@@ -133,8 +133,19 @@ class ConditionedNetwork(nn.Module, ABC):
         super().__init__()
         self.settings, self.spec, self.tile_size = settings, spec, tile_size
         self.origin = origin
-        self.latent_shape = tuple(latent_shape)
+        self.latent_shape = latent_shape
         self.process = Process(settings)
+        self.build(origin)
+
+    @abstractmethod
+    def build(self, origin: dict[str, Any] | None) -> None:
+        """Make the layers, by what `__init__` was given.
+
+        Raises
+        ------
+        InputError
+            Latents or signals that the architecture does not take.
+        """
 
     def forward(
         self,

@@ -5,7 +5,7 @@ channels, and self-attention stands in the middle block only. (Their configurati
 at 32, 16 and 8, which their UNet compares with its downsampling rates 1, 2 and 4: none matches.)
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from diffusers import UNet2DModel
@@ -17,32 +17,18 @@ from histosynth.diffusion.network import (
     ConditionBatch,
     ConditionedNetwork,
     Prepared,
-    SignalsSpec,
     check_levels,
     norm_groups,
 )
 from histosynth.diffusion.planes import plane_stem, stack_planes
 from histosynth.errors import InputError
 
-if TYPE_CHECKING:
-    from histosynth.generator_settings import GeneratorSettings
-
 
 class PlainNetwork(ConditionedNetwork):
     """Noisy latent and planes through one UNet; unconditional where there are no planes."""
 
-    def __init__(
-        self,
-        settings: "GeneratorSettings",
-        spec: SignalsSpec,
-        *,
-        latent_shape: tuple[int, int, int],
-        tile_size: int,
-        origin: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__(
-            settings, spec, latent_shape=latent_shape, tile_size=tile_size, origin=origin
-        )
+    def build(self, origin: dict[str, Any] | None) -> None:
+        settings, spec, latent_shape = self.settings, self.spec, self.latent_shape
         others = [*spec.tokens, *spec.vectors]
         if others:
             raise InputError(
@@ -52,7 +38,7 @@ class PlainNetwork(ConditionedNetwork):
         channels, side = latent_shape[0], latent_shape[1]
         check_levels(settings.channels, side)
         if spec.planes:
-            self.plane_stem = plane_stem(settings, spec, latent_size=side, tile_size=tile_size)
+            self.plane_stem = plane_stem(settings, spec, latent_size=side, tile_size=self.tile_size)
         levels = len(settings.channels)
         self.unet = UNet2DModel(
             sample_size=side,

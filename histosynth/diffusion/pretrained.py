@@ -52,18 +52,8 @@ class PretrainedNetwork(ConditionedNetwork):
     origin : the base's name and fingerprint and the UNet's configuration, to build it again from
     """
 
-    def __init__(
-        self,
-        settings: "GeneratorSettings",
-        spec: SignalsSpec,
-        *,
-        latent_shape: tuple[int, int, int],
-        tile_size: int,
-        origin: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__(
-            settings, spec, latent_shape=latent_shape, tile_size=tile_size, origin=origin
-        )
+    def build(self, origin: dict[str, Any] | None) -> None:
+        settings, spec, latent_shape = self.settings, self.spec, self.latent_shape
         if origin is not None and settings.lora_rank is None:
             self.unet = UNet2DConditionModel.from_config(origin["unet"])
         else:
