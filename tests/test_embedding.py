@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from generator_workspace import Workspace
 from safetensors.torch import load_file
 from test_conditions import spec, study, write_tiles
-from test_generator_scripts import Workspace
 
 from histosynth.conditions import ConditionSpec, Targets, TilePool, check_conditions
 from histosynth.config import Study

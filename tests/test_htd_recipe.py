@@ -1,12 +1,9 @@
 """The recipe of HeteroTissue-Diffuse as a study says it, from latents to images, by the scripts."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
-import yaml
-from test_generator_scripts import STUDY, Workspace
+from generator_workspace import STUDY, Workspace
 
 from histosynth.conditions import ConditionSpec
 from histosynth.config import Study
@@ -28,36 +25,16 @@ HTD = STUDY | {
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    made = Workspace(tmp_path_factory.mktemp("htd"))
-    made.config.write_text(yaml.safe_dump(HTD))
-    study = Study.load(made.config)
-    condition = ConditionSpec.of(study, "htd").resolved()
-    (made.folder / "conditions/htd.yaml").write_text(yaml.safe_dump(condition))
-    made.script(
-        "autoencoder", "--train", "real/train", "--val", "real/val",
-        "--state", ".autoencoder.state", "--output", "models/autoencoder",
-    )  # fmt: skip
-    made.script(
-        "latents", "--autoencoder", "models/autoencoder", "--tileset", "real/train",
-        "--output", "latents",
-    )  # fmt: skip
-    made.script("condition_table", "--test", "real/test", "--output", "table.parquet")
-    made.script(
-        "train", "--condition", "conditions/htd.yaml", "--latents", "latents",
-        "--train", "real/train", "--output", "model", "--state", "s",
-    )  # fmt: skip
-    made.script(
-        "sample", "--condition", "conditions/htd.yaml", "--latents", "latents", "--model", "model",
-        "--table", "table.parquet", "--autoencoder", "models/autoencoder", "--test", "real/test",
-        "--output", "synthetic",
-    )  # fmt: skip
+    made = Workspace(tmp_path_factory.mktemp("htd"), HTD)
+    made.prepare()
+    made.train_and_sample("htd")
     return made
 
 
 def test_the_model_is_trained_on_latents_as_they_are_and_without_flips(workspace):
     cache = LatentCache.open(workspace.folder / "latents")
     assert len(cache.mean) == 1  # no flip is encoded that nobody trains on
-    _, record = load_network(workspace.folder / "model/weights.safetensors")
+    _, record = load_network(workspace.folder / "models/htd/seed0/weights.safetensors")
     assert set(record["whitening"]["mean"]) == {0} and set(record["whitening"]["std"]) == {1}
     assert set(cache.whitening.std) != {1}  # so that the two differ
 
@@ -68,7 +45,7 @@ def test_images_are_decoded_in_the_scale_that_the_model_was_trained_in(workspace
         ConditionSpec.load(folder / "conditions/htd.yaml", Study.load(workspace.config)),
         TileSet.open(folder / "real/test"),
         {
-            "model": folder / "model",
+            "model": folder / "models/htd/seed0",
             "autoencoder": folder / "models/autoencoder",
             "latents": folder / "latents",
         },
@@ -79,16 +56,20 @@ def test_images_are_decoded_in_the_scale_that_the_model_was_trained_in(workspace
 
 
 def test_images_are_sampled_as_the_recipe_says_where_the_study_does_not(workspace):
-    tiles = TileSet.open(workspace.folder / "synthetic")
+    tiles = TileSet.open(workspace.folder / "synthetic/htd/seed0")
     assert len(tiles) == 6
     assert len({image.tobytes() for image in tiles.images()}) == 6
     sampling = tiles.provenance["sampling"]
     assert (sampling["solver"], sampling["eta"], sampling["steps"]) == ("ddim", 1.0, 3)
-    settings = json.loads((workspace.folder / "model/train.json").read_text())["settings"]
+    settings = json.loads((workspace.folder / "models/htd/seed0/train.json").read_text())[
+        "settings"
+    ]
     assert settings["preset"] == "htd" and settings["loss"] == "l1"
 
 
 def test_a_sample_carries_the_map_that_was_asked_for(workspace):
-    tiles, test = (TileSet.open(workspace.folder / name) for name in ("synthetic", "real/test"))
+    tiles, test = (
+        TileSet.open(workspace.folder / name) for name in ("synthetic/htd/seed0", "real/test")
+    )
     asked = {test.maps()[row].tobytes() for row in range(len(test))}
     assert {np.ascontiguousarray(map).tobytes() for map in tiles.maps()} <= asked

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from conftest import ROOT
 from diffusers_folders import write_pipeline
+from generator_workspace import SIZE, STUDY, Workspace
 from patch_files import write_pcam_hdf5
 from safetensors.torch import load_file
-from test_generator_scripts import SIZE, STUDY, Workspace
 
 from histosynth.conditions import ConditionSpec
 from histosynth.config import Study

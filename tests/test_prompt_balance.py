@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from generator_workspace import STUDY, Workspace
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_generator_scripts import STUDY, Workspace
 
 from histosynth.clusters import (
     kept_prompts,

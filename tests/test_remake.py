@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from generator_workspace import STUDY, Workspace
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from test_generator_scripts import STUDY, Workspace
 
 from histosynth.files import sha256_file
 from histosynth.tilesets import TileSet
@@ -24,19 +24,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A study's results as the rules leave them, a set of each condition."""
     made = Workspace(tmp_path_factory.mktemp("results"))
     made.folder.joinpath("tilesets").symlink_to(made.folder)
-    made.cluster("clusters", "test.npy")
-    made.script(
-        "autoencoder", "--train", "real/train", "--val", "real/val",
-        "--state", ".autoencoder.state", "--output", "models/autoencoder",
-    )  # fmt: skip
-    made.script(
-        "latents", "--autoencoder", "models/autoencoder", "--tileset", "real/train",
-        "--output", "latents",
-    )  # fmt: skip
-    made.script(
-        "condition_table", "--test", "real/test", "--clusters", "clusters",
-        "--output", "table.parquet",
-    )  # fmt: skip
+    made.prepare()
     for name in NAMES:
         made.train_and_sample(name)
     return made

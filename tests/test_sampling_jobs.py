@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from test_generator_scripts import ROOT, STUDY, Workspace
+from generator_workspace import ROOT, STUDY, Workspace
 
 from histosynth.diffusion import condition_sampling
 from histosynth.diffusion.condition_sampling import part_bounds
@@ -25,17 +25,8 @@ CONDITION = "label_cluster"
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     made = Workspace(tmp_path_factory.mktemp("jobs"))
-    made.cluster("clusters", "test.npy")
-    made.script(
-        "autoencoder", "--train", "real/train", "--val", "real/val",
-        "--state", ".autoencoder.state", "--output", "models/autoencoder",
-    )  # fmt: skip
-    made.script(
-        "latents", "--autoencoder", "models/autoencoder", "--tileset", "real/train",
-        "--output", "latents",
-    )  # fmt: skip
+    made.prepare()
     table = ["--test", "real/test", "--clusters", "clusters", "--output"]
-    made.script("condition_table", *table, "table.parquet")
     made.script(
         "train", "--condition", f"conditions/{CONDITION}.yaml", "--latents", "latents",
         "--clusters", "clusters", "--train", "real/train", "--output", "model", "--state", "s",

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import yaml
-from test_generator_scripts import Workspace, write_tiles
+from generator_workspace import Workspace, write_tiles
 
 from histosynth.conditions import ConditionSpec
 from histosynth.config import Study

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from test_generator_scripts import STUDY, Workspace
+from generator_workspace import STUDY, Workspace
 
 from histosynth.conditions.unseen import class_presence, unseen_classes
 from histosynth.tilesets import TileSet, TileSetWriter
