@@ -61,9 +61,7 @@ def test_images_are_sampled_as_the_recipe_says_where_the_study_does_not(workspac
     assert len({image.tobytes() for image in tiles.images()}) == 6
     sampling = tiles.provenance["sampling"]
     assert (sampling["solver"], sampling["eta"], sampling["steps"]) == ("ddim", 1.0, 3)
-    settings = json.loads((workspace.folder / "models/htd/seed0/train.json").read_text())[
-        "settings"
-    ]
+    settings = workspace.json("models/htd/seed0/train.json")["settings"]
     assert settings["preset"] == "htd" and settings["loss"] == "l1"
 
 

@@ -140,6 +140,13 @@ class CropSignal(Signal):
         return 3 * len(self.study.classes)
 
     def encode(self, targets: "Targets") -> np.ndarray:
+        # Looking for windows is the slow part of a step, and `crop_color` asks for the same ones.
+        key = ("crop planes", self.options)
+        if key not in targets.memo:
+            targets.memo[key] = self._planes(targets)
+        return targets.memo[key]
+
+    def _planes(self, targets: "Targets") -> np.ndarray:
         maps, images = targets.maps(), targets.pool.images
         assert images is not None, "the pool was read without images"
         planes = np.zeros((len(targets), self.width, *maps.shape[1:]), np.float32)

@@ -212,12 +212,14 @@ class Targets:
     seeds : b tuples of non-negative ints; sample i draws at random from seeds[i] alone
     donors : by source of crops, where a condition table has fixed them; None (in training) lets a
         signal draw
+    memo : what one signal makes of these targets and another needs too, by a key of their own
     """
 
     pool: TilePool
     rows: np.ndarray
     seeds: Sequence[tuple[int, ...]]
     donors: Mapping[str, Donors] | None = None
+    memo: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.rows)
