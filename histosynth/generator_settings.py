@@ -73,7 +73,9 @@ class AutoencoderSettings(Settings):
         "`generator.flips` asks for.",
     )
     micro_batch: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
-        None, description="Samples that go through at once, as `generator.micro_batch`."
+        None,
+        description="Samples that go through at once, as `generator.micro_batch`; but the noise on "
+        "latents is measured by the spread of these.",
     )
     save_every_seconds: float = Field(60, gt=0)
     seed: int = 0

@@ -260,8 +260,9 @@ class Grid:
             value = getattr(value, part)
         if key == "classes":  # their colours are for the report
             return [v.model_dump(mode="json", exclude={"color"}) for v in value]
-        if key == "autoencoder":  # what is cached of it is the latents' affair
-            return value.model_dump(mode="json", exclude={"cached_flips"})
+        if key == "autoencoder":  # what is cached of it is the latents' affair, the rest is cost
+            cost = {"cached_flips", "micro_batch", "save_every_seconds"}
+            return value.model_dump(mode="json", exclude=cost)
         return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
 
     @property
@@ -291,9 +292,15 @@ class Grid:
 
     def train_settings(self, name: str) -> str:
         study, chosen = self.study, self.study.selection_encoder
-        cost = {"processes", "save_every_seconds"}  # which decide nothing else
+        # what a run costs and tells, which decides no weights
+        cost = {"processes", "save_every_seconds", "micro_batch", "validate_every"}
+        needs = ConditionSpec.of(study, name).needs
+        # What a condition does not read is no reason to train it anew.
+        unread = {} if self.needs_clusters(name) else {"clusters": None}
+        unread |= {} if "labels" in needs else {"label": None}
         return self.settings(
             "train",
+            **unread,
             generator=study.generator_of(name).model_dump(mode="json", exclude=cost),
             selection={chosen: study.encoders[chosen].model_dump(mode="json")},
         )
@@ -301,7 +308,7 @@ class Grid:
     @property
     def generator_memory_mb(self) -> int:
         """Main memory of a job that holds a generator; Stable Diffusion's weights are 3.4 GB."""
-        return 32_000 if self.study.generator.architecture == "pretrained" else 6000
+        return 32_000 if self.study.generator.architecture == "pretrained" else 8000
 
     def sample_settings(self, name: str) -> str:
         sampling = self.study.sampling_of(name).model_dump(exclude={"shards"})

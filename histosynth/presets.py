@@ -59,7 +59,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "target": "epsilon",
         "times": "uniform",
         "betas": (0.0015, 0.0205),
-        "beta_schedule": "linear",
+        "beta_schedule": "scaled_linear",  # what latent diffusion's code calls linear
         # Text: squared error. Code: absolute error.
         "loss": "l1",
         "batch_size": 48,  # 4 GPUs x 12

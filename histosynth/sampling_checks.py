@@ -31,6 +31,8 @@ def check_sampling(study: "Study") -> None:
     _check_solver(study)
     shared = study.sampling.guidance_scale
     known = sorted({kind for kinds in signals.values() for kind in kinds})
+    dropout = study.generator.signal_dropout
+    _check_names("generator.signal_dropout", dropout, known, "the study's conditions give")
     if isinstance(shared, dict):
         _check_names("sampling.guidance_scale", shared, known, "the study's conditions give")
     _check_distinct("sampling.guidance_scale", shared)

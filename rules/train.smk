@@ -15,7 +15,7 @@ rule autoencoder:
     threads: STUDY.threads
     resources:
         gpu=1,
-        mem_mb=6000,
+        mem_mb=8000,
         runtime=720,
     params:
         config=CONFIG,
@@ -43,7 +43,7 @@ rule latents:
     threads: STUDY.threads
     resources:
         gpu=1,
-        mem_mb=6000,
+        mem_mb=8000,
         runtime=240,
     params:
         config=CONFIG,

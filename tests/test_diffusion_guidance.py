@@ -174,6 +174,10 @@ CASES = {
         {"sampling": {"guidance_scale": {"mop": 2}}},
         r"sampling\.guidance_scale: no signal 'mop'; the study's conditions give: map",
     ),
+    "withheld, a signal that nobody gives": (
+        {"generator": {"signal_dropout": {"mpa": 0.1}}},
+        r"generator\.signal_dropout: no signal 'mpa'; the study's conditions give: map",
+    ),
     "a signal of another condition": (
         {
             "conditions": {

@@ -98,7 +98,7 @@ def test_htds_network_has_the_authors_layers(htd):
 def test_htds_process_is_the_authors_diffusion():
     settings = GeneratorSettings(preset="htd")
     process = Process(settings)
-    theirs = DDPMScheduler(1000, beta_start=0.0015, beta_end=0.0205, beta_schedule="linear")
+    theirs = DDPMScheduler(1000, beta_start=0.0015, beta_end=0.0205, beta_schedule="scaled_linear")
     signal, _ = process.mix(torch.arange(1000) / 999)
     torch.testing.assert_close(signal.flatten() ** 2, theirs.alphas_cumprod, rtol=1e-4, atol=0)
     times = process.draw_times(20_000, np.random.default_rng(0))

@@ -17,6 +17,7 @@ from training_runs import GENERATOR, SPEC, conditions, latent_cache
 from histosynth.diffusion.latents import LatentCache
 from histosynth.diffusion.train import train_generator
 from histosynth.files import write_json
+from histosynth.generator_settings import GeneratorSettings
 
 # Pieces of a batch and two averages, so that both are part of what must come back.
 SETTINGS = GENERATOR.model_copy(
@@ -24,13 +25,13 @@ SETTINGS = GENERATOR.model_copy(
 )
 
 
-def train(folder: Path, latents: Path) -> None:
+def train(folder: Path, latents: Path, settings: GeneratorSettings = SETTINGS) -> None:
     """Train in `folder`; leaves weights, averages and record there."""
     torch.set_num_threads(1)  # bit-equality is claimed for the same machine and threads
     network, record = train_generator(
         LatentCache.open(latents),
         conditions,
-        SETTINGS,
+        settings,
         seed=3,
         spec=SPEC,
         tile_size=32,
@@ -151,5 +152,31 @@ def test_a_training_killed_at_random_or_cut_in_three_ends_bit_equal(runs, name):
     assert records[0]["loss"] == records[1]["loss"]
 
 
+def test_a_job_whose_log_is_ended_by_the_same_signal_saves_all_the_same(tmp_path):
+    """As a rule runs it: through a pipe to `tee`, which SIGTERM to the whole job ends too."""
+    log, state = tmp_path / "log", tmp_path / "state" / "state.pt"
+    command = f"{sys.executable} {__file__} {tmp_path} piped 2>&1 | tee {log}"
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_MININTERVAL": "0"}  # a line each step
+    with subprocess.Popen(
+        ["bash", "-c", command], env=env, stdout=subprocess.DEVNULL, start_new_session=True
+    ) as job:
+        until = time.monotonic() + 60
+        while "5/100000" not in (log.read_text() if log.exists() else ""):
+            assert time.monotonic() < until and job.poll() is None
+            time.sleep(0.05)
+        assert not state.exists()  # no save was due by the clock
+        os.killpg(job.pid, signal.SIGTERM)
+        while not state.exists():
+            assert time.monotonic() < until, "the state was lost"
+            time.sleep(0.05)
+    assert torch.load(state, weights_only=True)["step"] >= 5
+
+
 if __name__ == "__main__":
-    run_all(Path(sys.argv[1]))
+    made = Path(sys.argv[1])
+    if sys.argv[2:] == ["piped"]:
+        latent_cache(made / "latents")
+        slow = SETTINGS.model_copy(update={"steps": 100_000, "save_every_seconds": 1e9})
+        train(made, made / "latents", slow)
+    else:
+        run_all(made)

@@ -107,7 +107,7 @@ class PromptSignal(Signal):
     def _encoder(self) -> "TextEncoder":
         from histosynth.encoders.text import TextEncoder
 
-        return TextEncoder(self.options.text_encoder, key="prompt.text_encoder")
+        return TextEncoder(self.options.text_encoder, key="text_encoder of signal prompt")
 
     @property
     def width(self) -> int:

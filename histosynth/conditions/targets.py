@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from histosynth.tilesets import TileSet
 
-MEMORY_LIMIT = 4 * 2**30  # bytes of pixels held decoded; a larger set is read tile by tile
+# Bytes of images, and of maps, held decoded; a larger set is read tile by tile.
+MEMORY_LIMIT = 2 * 2**30
 
 
 class _OnDemand:

@@ -151,9 +151,21 @@ def to_image_range(batch: torch.Tensor) -> np.ndarray:
     return levels.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
+def images_at_once(side: int) -> int:
+    """How many images of this side a pass takes: 32 of 256 px, 8 of 512 px, never more than 32.
+
+    A decoder of Stable Diffusion's shape holds several tensors of 128 channels at full size, a
+    quarter of a gigabyte each for one image of 512 px.
+    """
+    return max(1, min(32, 32 * 256**2 // side**2))
+
+
 @torch.inference_mode()
 def encode(
-    autoencoder: Autoencoder, images: Sequence[np.ndarray] | np.ndarray, *, batch_size: int = 32
+    autoencoder: Autoencoder,
+    images: Sequence[np.ndarray] | np.ndarray,
+    *,
+    batch_size: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each image's latent, unscaled.
 
@@ -161,6 +173,8 @@ def encode(
     ----------
     images
         n arrays (H, W, 3) uint8, or one array (n, H, W, 3).
+    batch_size
+        Images a pass; by default as many as `images_at_once`.
 
     Returns
     -------
@@ -169,6 +183,7 @@ def encode(
         a VQModel is the one before quantization.
     """
     means, stds = [], []
+    batch_size = batch_size or images_at_once(autoencoder.resolution or max(images[0].shape))
     for start in range(0, len(images), batch_size):
         stop = min(start + batch_size, len(images))
         batch = autoencoder.network_input(np.stack([images[i] for i in range(start, stop)]))
@@ -184,9 +199,12 @@ def encode(
 
 
 @torch.inference_mode()
-def decode(autoencoder: Autoencoder, latents: np.ndarray, *, batch_size: int = 32) -> np.ndarray:
+def decode(
+    autoencoder: Autoencoder, latents: np.ndarray, *, batch_size: int | None = None
+) -> np.ndarray:
     """Images (n, H, W, 3) uint8 of unscaled latents (n, c, h, w), at the tiles' own size."""
     decoded = []
+    batch_size = batch_size or images_at_once(max(latents.shape[2:]) * autoencoder.downsampling)
     for chunk in np.array_split(latents, range(batch_size, len(latents), batch_size)):
         batch = torch.from_numpy(chunk).float().to(autoencoder.device)
         images = to_image_range(autoencoder.network.decode(batch).sample)
@@ -198,7 +216,10 @@ def decode(autoencoder: Autoencoder, latents: np.ndarray, *, batch_size: int = 3
 
 
 def round_trip(
-    autoencoder: Autoencoder, images: Sequence[np.ndarray], *, batch_size: int = 32
+    autoencoder: Autoencoder,
+    images: Sequence[np.ndarray] | np.ndarray,
+    *,
+    batch_size: int | None = None,
 ) -> np.ndarray:
     """What the autoencoder leaves of images: decode(mean of encode), (n, H, W, 3) uint8."""
     mean, _ = encode(autoencoder, images, batch_size=batch_size)

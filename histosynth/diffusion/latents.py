@@ -19,6 +19,7 @@ from histosynth.diffusion.randomness import Random
 from histosynth.errors import InputError
 from histosynth.files import atomic_folder
 
+CHUNK = 32  # tiles in memory while latents are written
 FLIPS = ("identity", "horizontal", "vertical", "both")
 # Setting `generator.flips`, `autoencoder.cached_flips` -> how many of FLIPS, from the first.
 FLIP_COUNTS = {"none": 1, "horizontal": 2, "all": 4}
@@ -157,7 +158,6 @@ def write_latents(
     *,
     tiles_fingerprint: str,
     flips: str = "all",
-    batch_size: int = 32,
 ) -> LatentCache:
     """Encode images in their flips and write the cache, with the whitening fitted on them.
 
@@ -187,13 +187,11 @@ def write_latents(
             name: np.lib.format.open_memmap(partial / f"{name}.npy", "w+", np.float16, shape)
             for name in names
         }
-        for start in tqdm(range(0, len(images), batch_size), desc="latents"):
-            rows = range(start, min(start + batch_size, len(images)))
+        for start in tqdm(range(0, len(images), CHUNK), desc="latents"):
+            rows = range(start, min(start + CHUNK, len(images)))
             chunk = np.stack([images[i] for i in rows])
             for index in range(shape[0]):
-                mean, std = encode(
-                    autoencoder, flip(chunk, index, axes=(1, 2)), batch_size=batch_size
-                )
+                mean, std = encode(autoencoder, flip(chunk, index, axes=(1, 2)))
                 if not np.abs(mean).max() < np.finfo(np.float16).max:
                     raise InputError(
                         f"{folder}: a latent of tile rows {rows.start}-{rows.stop - 1} does not "

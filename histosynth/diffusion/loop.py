@@ -171,7 +171,9 @@ class _Run:
             fused=True,
         )
         self.averages = averages_of(module, widths=plan.ema_widths, decay=plan.ema_decay)
-        self.micro = MicroBatches(plan.micro_batch, batch_size=plan.batch_size, key=name, log=log)
+        self.micro = MicroBatches(
+            plan.micro_batch, batch_size=len(self.positions), key=name, log=log
+        )
         self.step = 0
         self.seconds = self.validation_seconds = 0.0
         self.history = History(plan.steps, names_of)
@@ -197,12 +199,14 @@ class _Run:
                     self._take_step()
                     if after_step:
                         after_step(self.step - 1)
-                    progress.update()
                     if self.device.type == "cpu" or self.history.waiting >= CHECK_EVERY_ON_GPU:
                         self._read_losses()
                     if validation and self.step % validation.every == 0:
                         self._validate(validation)
+                    # Saved before anything is printed: a signal to a whole job ends the log's
+                    # reader too, and the next line to it fails.
                     self.state.save_if_due(self._collect)
+                    progress.update()
                 if not self.finished:
                     final = self._collect()
                     self.seconds = final["seconds"]

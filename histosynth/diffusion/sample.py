@@ -15,6 +15,7 @@ from histosynth.diffusion.guidance import guidance_stages
 from histosynth.diffusion.latents import Whitening
 from histosynth.diffusion.network import ConditionBatch, ConditionedNetwork
 from histosynth.diffusion.solvers import StepNoise, solve
+from histosynth.diffusion.throughput import uses_bf16
 
 if TYPE_CHECKING:
     from histosynth.generator_settings import SamplingSettings
@@ -61,7 +62,7 @@ def sample_latents(
     withheld = [[name in stage.withheld for name in network.spec.names] for stage in stages]
     drop = torch.tensor(withheld, dtype=torch.bool, device=device)
     drop = drop.repeat_interleave(len(noise), 0)
-    bf16 = device.type == "cuda"
+    bf16 = uses_bf16(network.settings.precision, device)
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         prepared = network.prepare(conditions.repeat(len(stages)), drop)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from histosynth.conditions.targets import Targets, TilePool, tile_images
+from histosynth.conditions.targets import Targets, TilePool
 from histosynth.diffusion.autoencoder import (
     Autoencoder,
     autoencoder_fingerprint,
@@ -105,12 +105,10 @@ class ValidationTiles:
         )
         n = min(len(val), max(LOSS_TILES, settings.selection_images))
         rows = np.sort(np.random.default_rng(0).permutation(len(val))[:n])
-        read = tile_images(val)
-        images = [read[int(row)] for row in rows]
         return cls(
             spec,
             settings,
-            np.stack(images) if images else np.zeros((0, *val.size, 3), np.uint8),
+            val.images(rows) if n else np.zeros((0, *val.size, 3), np.uint8),
             # A crop comes from another slide among them; where there is none, it stays away.
             Targets(pool, rows, [(0, STREAM, int(row)) for row in rows]),
             loaded,
@@ -182,6 +180,8 @@ class Selection:
     @classmethod
     def of(cls, tiles: ValidationTiles | None, study: "Study") -> "Selection":
         """By the study's `selection_encoder`, on as many tiles as `selection_images`."""
+        if len(study.generator.ema_widths) < 2:
+            return cls(None, {"images": 0, "reason": "there are no averages to choose among"})
         wanted = study.generator.selection_images
         found = 0 if tiles is None else len(tiles)
         n = min(found, wanted)
