@@ -100,9 +100,12 @@ def draw_sets(
 def scores_of_rows(
     real: np.ndarray, synthetic: np.ndarray, *, k: int = 5
 ) -> Callable[[np.ndarray, np.ndarray], dict[str, float]]:
-    """A statistic of row numbers: all pairs are compared once, not once a patient left out."""
-    d = real.shape[1]
-    sides = [_Within(x, (x @ x.T / d + 1) ** 3) for x in (real, synthetic)]
+    """A statistic of row numbers: all pairs are compared once, not once a patient left out.
+
+    As in the library, balls keep their radii while patients are left out.
+    """
+    d, n = real.shape[1], len(real)
+    sides = [_Within(x, (x @ x.T / d + 1) ** 3, k) for x in (real, synthetic)]
     between, across = _distances(real, synthetic), (real @ synthetic.T / d + 1) ** 3
 
     def statistic(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
@@ -110,7 +113,7 @@ def scores_of_rows(
         weights = [
             np.bincount(i, minlength=len(x)) for i, x in zip(rows, (real, synthetic), strict=True)
         ]
-        radii = [side.radii(w > 0, k)[i] for side, w, i in zip(sides, weights, rows, strict=True)]
+        radii = [side.radii[i] for side, i in zip(sides, rows, strict=True)]
         kernel = sum(side.kernel_mean(w) for side, w in zip(sides, weights, strict=True))
         kernel -= 2 * (weights[0] @ across @ weights[1]) / (len(rows[0]) * len(rows[1]))
         apart = between[np.ix_(*rows)]
@@ -120,7 +123,7 @@ def scores_of_rows(
             "kernel_distance": kernel,
             "precision": inside.any(axis=0).mean(),
             "recall": (apart < radii[1]).any(axis=1).mean(),
-            "density": inside.sum() / (k * inside.shape[1]),
+            "density": inside.sum() / (k * inside.shape[1]) * n / len(rows[0]),
             "coverage": inside.any(axis=1).mean(),
         }
 
@@ -128,20 +131,13 @@ def scores_of_rows(
 
 
 class _Within:
-    """Pairs within one set: kernel values, and every row's neighbours from the nearest on."""
+    """Pairs within one set: kernel values, and every row's distance to its k-th nearest."""
 
-    def __init__(self, features: np.ndarray, similar: np.ndarray, nearest: int = 400) -> None:
+    def __init__(self, features: np.ndarray, similar: np.ndarray, k: int) -> None:
         distances = _distances(features, features)
         np.fill_diagonal(distances, np.inf)
         self.similar, self.diagonal = similar, similar.diagonal()
-        self.order = np.argsort(distances, axis=1)[:, :nearest]
-        self.distances = np.take_along_axis(distances, self.order, axis=1)
-
-    def radii(self, kept: np.ndarray, k: int) -> np.ndarray:
-        """Distance of each row to the k-th nearest among the kept ones."""
-        counts = np.cumsum(kept[self.order], axis=1)
-        assert counts[:, -1].min() >= k, "some row's nearest neighbours are all left out"
-        return np.take_along_axis(self.distances, (counts >= k).argmax(axis=1)[:, None], 1)[:, 0]
+        self.radii = np.partition(distances, k - 1, axis=1)[:, k - 1]
 
     def kernel_mean(self, weights: np.ndarray) -> float:
         n = weights.sum()

@@ -151,7 +151,9 @@ def test_what_is_missing_from_a_folder_is_named(pipeline, tmp_path):
         with pytest.raises(InputError, match=missing.split("/")[1]) as refused:
             spec(text_encoder=folder).widths("vector")
         refused.match(str(folder / missing.split("/")[0]))
-    with pytest.raises(InputError, match=r"text_encoder of signal prompt: .*lacks config.json, model.safetensors"):
+    with pytest.raises(
+        InputError, match=r"text_encoder of signal prompt: .*lacks config.json, model.safetensors"
+    ):
         spec(text_encoder=tmp_path).widths("vector")
 
 

@@ -10,13 +10,12 @@ import numpy as np
 from histosynth.metrics import (
     FrechetStatistic,
     KernelStatistic,
+    NeighbourStatistic,
     Reference,
     classifier_auc,
-    clipped_scores,
     frechet_distance_inf,
     jackknife_interval,
     median_distance,
-    prdc,
     recentred,
     sliced_wasserstein,
     vendi_score,
@@ -25,9 +24,9 @@ from histosynth.metrics import (
 if TYPE_CHECKING:
     from histosynth.settings import Evaluation
 
-# The jackknife repeats most scores some forty times; past this many pairs, those that compare all
-# pairs several times over, or sort all tiles, are given without an interval; and kernels are
-# multiplied in float32, as which features come from their encoder.
+# The jackknife repeats some scores forty times; past this many pairs, those that sort all tiles
+# are given without an interval, and the others multiply in float32, as which features come from
+# their encoder.
 _INTERVAL_PAIRS = 4_000_000
 # A classifier is as sure with this many tiles of a set, and takes seconds instead of minutes.
 _CLASSIFIED = 2000
@@ -107,12 +106,10 @@ class Sides:
 
     def neighbour_scores(self) -> dict[str, Any]:
         """Precision, recall, density, coverage, and the latter two clipped."""
-        if self.many:
-            return self.reference.pair_scores(self.synthetic)
-        k = self.settings.neighbours
-        intervals = self.jackknife(
-            lambda a, b: prdc(a, b, k=k) | clipped_scores(a, b, k=k), (0, np.inf)
+        statistic = NeighbourStatistic(
+            self.settings.neighbours, reference=self.reference, narrow=self.many
         )
+        intervals = self.jackknife(statistic, (0, np.inf))
         return {
             # All but density are shares.
             name: i if name == "density" else replace(i, ci_high=float(np.minimum(i.ci_high, 1)))

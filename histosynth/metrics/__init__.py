@@ -16,7 +16,7 @@ from histosynth.metrics.effect import cohens_d, histogram_distance
 from histosynth.metrics.extrapolation import frechet_distance_inf
 from histosynth.metrics.frechet import FeatureStatistics, frechet_distance
 from histosynth.metrics.kernel import kernel_distance, median_distance
-from histosynth.metrics.leave_out import FrechetStatistic, KernelStatistic
+from histosynth.metrics.leave_out import FrechetStatistic, KernelStatistic, NeighbourStatistic
 from histosynth.metrics.memorization import (
     authenticity,
     copying_z,
@@ -47,6 +47,7 @@ __all__ = [
     "FrechetStatistic",
     "Interval",
     "KernelStatistic",
+    "NeighbourStatistic",
     "Reference",
     "authenticity",
     "boundary_counts",

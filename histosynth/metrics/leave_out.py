@@ -6,6 +6,7 @@ by group in one pass, and a group is taken off by subtraction.
 
 - Kernel: with S[g, h] the kernel's sum over pairs of groups g and h, all but pairs of a row with
   itself, the sum without group j is sum S - 2 sum_h S[j, h] + S[j, j].
+- Neighbours: a group's balls and rows are taken off the counts of who lies in whose ball.
 - Fréchet: with n, s, Q the number, sum and sum of outer products of a group's rows about the
   set's mean, those of the rest are differences, and its covariance is (Q - s s^T / n) / (n - 1).
 """
@@ -13,20 +14,23 @@ by group in one pass, and a group is taken off by subtraction.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from histosynth.errors import InputError
 from histosynth.metrics.frechet import FeatureStatistics, frechet_distance
 from histosynth.metrics.kernel import kernel_distance, kernel_named, points_of
+from histosynth.metrics.neighbours import NeighbourCounts
+from histosynth.metrics.reference import Reference
 
 if TYPE_CHECKING:
     import torch
 
-    from histosynth.metrics.pairwise import Kernel, Points
+    from histosynth.metrics.pairwise import Groups, Kernel, Points
 
-Without = Callable[[str | None, str | None], float]
+Score = float | dict[str, float]
+Without = Callable[[str | None, str | None], Score]
 """The score without one group of the real and of the synthetic rows, None leaving out none."""
 
 _CHUNK = 2048  # rows a block of pairs
@@ -35,7 +39,7 @@ _CHUNK = 2048  # rows a block of pairs
 class GroupStatistic(Protocol):
     """A score of two sets that can leave groups out without starting anew."""
 
-    def __call__(self, real: np.ndarray, synthetic: np.ndarray) -> float: ...
+    def __call__(self, real: np.ndarray, synthetic: np.ndarray) -> Score: ...
 
     def leaving_out(
         self,
@@ -130,6 +134,60 @@ class FrechetStatistic:
         return without
 
 
+class NeighbourStatistic:
+    """Precision, recall, density and coverage, and the latter two clipped.
+
+    Balls keep their radii while groups are left out (`NeighbourCounts`).
+
+    Parameters
+    ----------
+    k : neighbours of the balls
+    reference : of the very real set that is to come, which saves comparing it with itself again
+    narrow : as of `KernelStatistic`; which rows lie in which balls is decided in float64
+    """
+
+    def __init__(
+        self, k: int = 5, *, reference: Reference | None = None, narrow: bool = False
+    ) -> None:
+        self.k, self.reference, self.narrow = k, reference, narrow
+
+    def __call__(self, real: np.ndarray, synthetic: np.ndarray) -> dict[str, float]:
+        return self._compare(real, synthetic)[1].scores()
+
+    def leaving_out(
+        self,
+        real: np.ndarray,
+        synthetic: np.ndarray,
+        real_groups: np.ndarray,
+        synthetic_groups: np.ndarray,
+    ) -> Without:
+        ours, theirs = _Groups(real_groups), _Groups(synthetic_groups)
+        counts = self._compare(
+            real,
+            synthetic,
+            real_groups=ours.numbered(),
+            synthetic_groups=theirs.numbered(),
+        )[1]
+
+        def without(of_real: str | None, of_synthetic: str | None) -> dict[str, float]:
+            return counts.scores(
+                None if of_real is None else ours.find(of_real),
+                None if of_synthetic is None else theirs.find(of_synthetic),
+            )
+
+        return without
+
+    def _compare(
+        self, real: np.ndarray, synthetic: np.ndarray, **groups: Any
+    ) -> tuple[float, NeighbourCounts]:
+        import torch
+
+        dtype = torch.float32 if self.narrow else torch.float64
+        wanted = np.float32 if self.narrow else np.float64
+        reference = self.reference or Reference(real.astype(wanted), k=self.k)
+        return reference.compare(synthetic.astype(wanted), dtype=dtype, **groups)
+
+
 class _Groups:
     """Rows in the order of their groups: `order` (n,), `names`, `sizes` and `edges` of groups."""
 
@@ -137,6 +195,16 @@ class _Groups:
         self.names, index, self.sizes = np.unique(groups, return_inverse=True, return_counts=True)
         self.order = np.argsort(index, kind="stable")
         self.edges = np.concatenate([[0], np.cumsum(self.sizes)])
+
+    def numbered(self) -> Groups:
+        """The groups as counts take them, of rows in their own order."""
+        import torch
+
+        from histosynth.metrics.pairwise import Groups
+
+        index = np.empty(len(self.order), np.int64)
+        index[self.order] = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        return Groups(torch.from_numpy(index), len(self.sizes))
 
     def find(self, name: str) -> int | None:
         at = int(np.searchsorted(self.names, name))

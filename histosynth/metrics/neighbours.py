@@ -40,7 +40,7 @@ from histosynth.metrics.inputs import as_tensor_pair
 from histosynth.metrics.kernel import points_of
 
 if TYPE_CHECKING:
-    from histosynth.metrics.pairwise import Between, Points, Within
+    from histosynth.metrics.pairwise import Between, Groups, Points, Within
 
 
 def prdc(
@@ -135,25 +135,84 @@ def neighbour_scores(between: Between, real: Points, ours: Within, *, k: int) ->
     between : made with the radii of `radii_with_margin`
     ours : the real set, compared with itself
     """
+    return NeighbourCounts(between, real, ours, k=k).scores()
+
+
+class NeighbourCounts:
+    """Who lies in whose ball, counted by groups of rows: scores with and without a group.
+
+    Without a group its rows and its balls are gone; the balls that are left keep their radii. Were
+    they drawn anew they would grow a little everywhere, which moves all such scores alike. So the
+    density, a number of balls, is scaled to as many as there were.
+    """
+
+    def __init__(
+        self,
+        between: Between,
+        real: Points,
+        ours: Within,
+        *,
+        k: int,
+        real_groups: Groups | None = None,
+        synthetic_groups: Groups | None = None,
+    ) -> None:
+        from histosynth.metrics.pairwise import Groups, nearest_inside
+
+        self.k = k
+        _, self.around, _, self.clipped = between.balls_around
+        _, self.inside, self.strictly_inside, _ = between.inside
+        self.recalling = between.recalling
+        n, m, device = len(self.recalling), len(self.around), self.around.device
+        self.ours = real_groups or Groups.of_one(n, device)
+        self.theirs = synthetic_groups or Groups.of_one(m, device)
+        kept = nearest_inside(real, ours, _clipped(ours.radii))
+        # Clipped balls of each group around each real row, but for its own.
+        self.own = self.ours.counts(n)
+        centres, _ = kept.nonzero().T
+        self.ours.add(self.own, ours.nearest[kept], centres)
+
+    def scores(
+        self, without_real: int | None = None, without_synthetic: int | None = None
+    ) -> dict[str, float]:
+        """Every score of the rows that are left without a group of either set."""
+        k, n = self.k, len(self.recalling)
+        real, synthetic = _rest(self.ours, without_real), _rest(self.theirs, without_synthetic)
+        around, clipped, own = (
+            _sum_without(counts, without_real) for counts in (self.around, self.clipped, self.own)
+        )
+        inside, strictly, recalling = (
+            _sum_without(counts, without_synthetic)[real]
+            for counts in (self.inside, self.strictly_inside, self.recalling)
+        )
+        left, made = len(inside), int(synthetic.sum())
+        if left < 2 or made < 2:
+            raise InputError(f"{left} real and {made} synthetic rows are left without one group")
+        covered = float(strictly.clamp(max=k).double().mean() / k)
+        theirs = clipped[synthetic].clamp(max=k).double().mean()
+        density = float(theirs / own[real].clamp(max=k).double().mean())
+        return {
+            "precision": float((around[synthetic] > 0).double().mean()),
+            "recall": float((recalling > 0).double().mean()),
+            "density": float(around[synthetic].double().mean() / k) * n / left,
+            "coverage": float((inside > 0).double().mean()),
+            "clipped_density": min(density, 1.0),
+            "clipped_coverage": _good_share(covered, n, made, k),
+        }
+
+
+def _rest(groups: Groups, without: int | None) -> Any:
+    """Which rows are left, bool (n,)."""
     import torch
 
-    from histosynth.metrics.pairwise import nearest_inside
+    if without is None:
+        return torch.ones_like(groups.index, dtype=torch.bool)
+    return groups.index != without
 
-    _, around, _, clipped = between.balls_around
-    _, inside, strictly_inside, _ = between.inside
-    n, m = len(between.recalled), len(around)
-    covered = float(strictly_inside.clamp(max=k).double().mean() / k)
-    kept = nearest_inside(real, ours, _clipped(ours.radii))
-    own = torch.bincount(ours.nearest[kept], minlength=n).clamp(max=k).double().mean()
-    density = float(clipped.clamp(max=k).double().mean() / own)
-    return {
-        "precision": float((around > 0).double().mean()),
-        "recall": float(between.recalled.double().mean()),
-        "density": float(around.double().mean() / k),
-        "coverage": float((inside > 0).double().mean()),
-        "clipped_density": min(density, 1.0),
-        "clipped_coverage": _good_share(covered, n, m, k),
-    }
+
+def _sum_without(counts: Any, without: int | None) -> Any:
+    """Counts (n, G) over all groups, but for one."""
+    total = counts.sum(dim=1)
+    return total if without is None else total - counts[:, without]
 
 
 def _clipped(squared_radii: Any) -> Any:

@@ -201,21 +201,42 @@ def nearest_inside(points: Points, within: Within, edges: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Groups:
+    """The group 0 .. number - 1 of every row of a set, int64 (n,)."""
+
+    index: Tensor
+    number: int
+
+    @classmethod
+    def of_one(cls, n: int, device: torch.device) -> Groups:
+        return cls(torch.zeros(n, dtype=torch.int64, device=device), 1)
+
+    def counts(self, n: int) -> Tensor:
+        """Zeros (n, number), to count in."""
+        return torch.zeros(n, self.number, dtype=torch.int64, device=self.index.device)
+
+    def add(self, counts: Tensor, at: Tensor, rows: Tensor) -> None:
+        """Count each of `rows` (p,) by its group at the places `at` (p,)."""
+        places = at * self.number + self.index[rows]
+        counts.view(-1).scatter_add_(0, places, torch.ones_like(places))
+
+
+@dataclass(frozen=True)
 class Between:
-    """A real set compared with a synthetic one.
+    """A real set compared with a synthetic one, with G and H groups of their rows.
 
     Attributes
     ----------
     kernel_mean : mean of the kernel over all pairs; 0 without a kernel
-    balls_around : int64, one list a set of real radii: (m,) real balls around each synthetic row
-    inside : int64, alike: (n,) synthetic rows inside each real ball
-    recalled : bool (n,), whether a real row lies inside any synthetic ball
+    balls_around : int64, one a set of real radii: (m, G) real balls around each synthetic row
+    inside : int64, alike: (n, H) synthetic rows inside each real ball
+    recalling : int64 (n, H), synthetic balls around each real row
     """
 
     kernel_mean: float
     balls_around: list[Tensor]
     inside: list[Tensor]
-    recalled: Tensor
+    recalling: Tensor
 
 
 def compare_between(
@@ -224,6 +245,8 @@ def compare_between(
     *,
     real_radii: list[Tensor] | None = None,
     synthetic_radii: Tensor | None = None,
+    real_groups: Groups | None = None,
+    synthetic_groups: Groups | None = None,
     kernel: Kernel | None = None,
     chunk: int,
 ) -> Between:
@@ -234,13 +257,17 @@ def compare_between(
     real_radii, synthetic_radii
         Squared radii, any margin included: a row at just this distance is inside. The first of
         `real_radii` is nowhere smaller than the others. Without them only the kernel is summed.
+    real_groups, synthetic_groups
+        By which rows and balls are counted; default: one group.
     """
     n, m, device = len(real), len(synthetic), real.rows.device
     total = torch.zeros((), dtype=torch.float64, device=device)
     sets = real_radii or []
-    balls_around = [torch.zeros(m, dtype=torch.int64, device=device) for _ in sets]
-    inside = [torch.zeros(n, dtype=torch.int64, device=device) for _ in sets]
-    recalled = torch.zeros(n, dtype=torch.bool, device=device)
+    ours = real_groups or Groups.of_one(n, device)
+    theirs = synthetic_groups or Groups.of_one(m, device)
+    balls_around = [ours.counts(m) for _ in sets]
+    inside = [theirs.counts(n) for _ in sets]
+    recalling = theirs.counts(n)
     for rows in real.blocks(chunk):
         for columns in synthetic.blocks(chunk):
             made = products(real.rows[rows], synthetic.rows[columns])
@@ -252,10 +279,11 @@ def compare_between(
             i, j, apart = _near(distances, real, rows, synthetic, columns, sets, synthetic_radii)
             for radii, around, within in zip(sets, balls_around, inside, strict=True):
                 hit = apart <= radii[i]
-                around += torch.bincount(j[hit], minlength=m)
-                within += torch.bincount(i[hit], minlength=n)
-            recalled[i[apart <= synthetic_radii[j]]] = True
-    return Between(float(total) / (n * m), balls_around, inside, recalled)
+                ours.add(around, j[hit], i[hit])
+                theirs.add(within, i[hit], j[hit])
+            hit = apart <= synthetic_radii[j]
+            theirs.add(recalling, i[hit], j[hit])
+    return Between(float(total) / (n * m), balls_around, inside, recalling)
 
 
 def _near(

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 from histosynth.metrics.frechet import FeatureStatistics, frechet_distance
 from histosynth.metrics.inputs import as_tensor, check_widths
 from histosynth.metrics.kernel import polynomial
-from histosynth.metrics.neighbours import check_neighbours, neighbour_scores, radii_with_margin
+from histosynth.metrics.neighbours import NeighbourCounts, check_neighbours, radii_with_margin
 
 if TYPE_CHECKING:
     import torch
 
-    from histosynth.metrics.pairwise import Points, Within
+    from histosynth.metrics.pairwise import Groups, Points, Within
 
 
 class Reference:
@@ -76,6 +76,21 @@ class Reference:
 
     def pair_scores(self, synthetic: Any) -> dict[str, float]:
         """All scores that compare pairs of rows: those of `scores` but the Fréchet distance."""
+        kernel, counts = self.compare(synthetic)
+        return {"kernel_distance": kernel, **counts.scores()}
+
+    def compare(
+        self,
+        synthetic: Any,
+        *,
+        dtype: torch.dtype | None = None,
+        real_groups: Groups | None = None,
+        synthetic_groups: Groups | None = None,
+    ) -> tuple[float, NeighbourCounts]:
+        """The kernel distance, and who lies in whose ball, by groups of the rows.
+
+        `dtype`: of products; default: float32 where both sets are.
+        """
         import torch
 
         from histosynth.metrics.pairwise import Points, compare_between, compare_within
@@ -83,17 +98,21 @@ class Reference:
         made = as_tensor(synthetic, name="synthetic").to(self.features.device)
         check_widths(self.features.shape[1], made.shape[1])
         check_neighbours(self.k, len(self.features), len(made))
-        dtype = torch.promote_types(self.features.dtype, made.dtype)
+        dtype = dtype or torch.promote_types(self.features.dtype, made.dtype)
         real, ours = self._compared_in(dtype)
         points = Points(made, real.origin, dtype=dtype)
         options: dict[str, Any] = {"kernel": polynomial, "chunk": self.chunk}
         theirs = compare_within(points, k=self.k, **options)
         edges, synthetic_edges = radii_with_margin(real, points, ours, theirs)
+        groups: dict[str, Any] = {
+            "real_groups": real_groups,
+            "synthetic_groups": synthetic_groups,
+        }
         between = compare_between(
-            real, points, real_radii=edges, synthetic_radii=synthetic_edges, **options
+            real, points, real_radii=edges, synthetic_radii=synthetic_edges, **groups, **options
         )
         kernel = ours.kernel_mean + theirs.kernel_mean - 2 * between.kernel_mean
-        return {"kernel_distance": kernel, **neighbour_scores(between, real, ours, k=self.k)}
+        return kernel, NeighbourCounts(between, real, ours, k=self.k, **groups)
 
     def _compared_in(self, dtype: torch.dtype) -> tuple[Points, Within]:
         """The real set about its mean, and compared with itself."""

@@ -109,25 +109,25 @@ def jackknife_interval(
         )
 
     def evaluate(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
-        result = statistic(a, b)
-        return result if isinstance(result, dict) else {"": result}
+        return _named(statistic(a, b))
 
     quick = None
     if hasattr(statistic, "leaving_out"):
         quick = statistic.leaving_out(
             real, synthetic, real_names.astype(str), synthetic_names.astype(str)
         )
-    estimate = evaluate(real, synthetic) if quick is None else {"": quick(None, None)}
+    estimate = evaluate(real, synthetic) if quick is None else _named(quick(None, None))
 
     def evaluate_without(real_name: Any, synthetic_name: Any) -> list[float]:
         try:
             if quick is not None:
                 names = (None if n is None else str(n) for n in (real_name, synthetic_name))
-                return [quick(*names)]
-            scores = evaluate(
-                _without(real, real_names, real_name),
-                _without(synthetic, synthetic_names, synthetic_name),
-            )
+                scores = _named(quick(*names))
+            else:
+                scores = evaluate(
+                    _without(real, real_names, real_name),
+                    _without(synthetic, synthetic_names, synthetic_name),
+                )
         except InputError:  # too little is left without this group
             return [NAN] * len(estimate)
         return [scores[name] for name in estimate]
@@ -161,6 +161,10 @@ def jackknife_interval(
             error = Contributions(named[0], requested, effective=(worth[0], worth[1]))
         intervals[name] = t_interval(value[i], error, confidence=confidence, bounds=bounds)
     return intervals.get("", intervals)  # a single score came without a name
+
+
+def _named(score: float | dict[str, float]) -> dict[str, float]:
+    return score if isinstance(score, dict) else {"": score}
 
 
 def _shares(sides: list[np.ndarray]) -> dict[str, float]:
