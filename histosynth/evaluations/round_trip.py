@@ -28,7 +28,8 @@ def round_trip_of_files(
 ) -> list[MetricRow]:
     """`round_trip_rows` of two tile sets on disk."""
     weights = perceptual_weights(study)
-    return round_trip_rows(scored, TileSet.open(real), TileSet.open(synthetic), weights=weights)
+    sets = TileSet.open(real), TileSet.open(synthetic)
+    return round_trip_rows(scored, *sets, weights=weights, seed=study.evaluation.seed)
 
 
 def perceptual_weights(study: "Study") -> tuple[str, str] | None:
@@ -52,6 +53,7 @@ def round_trip_rows(
     synthetic: TileSet,
     *,
     weights: tuple[str, str] | None,
+    seed: int = 0,
 ) -> list[MetricRow]:
     """PSNR in dB of the error over all tiles; and the mean perceptual distance, with weights.
 
@@ -60,6 +62,7 @@ def round_trip_rows(
     real : the real test tiles
     synthetic : their round trips, which name them in `source_tile_id`
     weights : config key and file of a SqueezeNet 1.1
+    seed : of the intervals' draws
 
     Raises
     ------
@@ -84,14 +87,14 @@ def round_trip_rows(
     rows = [
         scored.row(
             "round_trip_psnr",
-            cluster_bootstrap(psnr, patients),
+            cluster_bootstrap(psnr, patients, seed=seed),
             protocol=round_trip_protocol(real),
             **counts,
         )
     ]
     if distances is not None:
         protocol = round_trip_protocol(real, network=fingerprint)
-        interval = cluster_bootstrap(distances, patients)
+        interval = cluster_bootstrap(distances, patients, seed=seed)
         rows.append(scored.row("round_trip_perceptual", interval, protocol=protocol, **counts))
     return rows
 
