@@ -155,7 +155,8 @@ def test_tokens_are_added_to_those_of_every_condition_before() -> None:
     assert made.bases_of("label_cluster") == ["label", "unconditional"]
     added = {name: ConditionSpec.of(made, name).added for name in made.conditions}
     assert added["label"] == ("label",) and added["label_cluster"] == ("label", "cluster")
-    assert added["unconditional"] == added["map"] == added["map_crop"] == ()
+    assert added["unconditional"] == added["map"] == ()
+    assert added["map_crop"] == ("crop_color",)  # planes are added without a shift
     assert ConditionSpec.of(made, "map_crop").resolved()["init_from"] == "map"
 
 

@@ -62,7 +62,7 @@ def sample_latents(
     withheld = [[name in stage.withheld for name in network.spec.names] for stage in stages]
     drop = torch.tensor(withheld, dtype=torch.bool, device=device)
     drop = drop.repeat_interleave(len(noise), 0)
-    bf16 = uses_bf16(network.settings.precision, device)
+    bf16 = uses_bf16(network.process.settings.precision, device)
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         prepared = network.prepare(conditions.repeat(len(stages)), drop)
 
