@@ -13,15 +13,15 @@ by group in one pass, and a group is taken off by subtraction.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from histosynth.errors import InputError
 from histosynth.metrics.frechet import FeatureStatistics, frechet_distance
-from histosynth.metrics.kernel import kernel_distance, kernel_named, points_of
-from histosynth.metrics.neighbours import NeighbourCounts
+from histosynth.metrics.kernel import kernel_named, points_of
 from histosynth.metrics.reference import Reference
 
 if TYPE_CHECKING:
@@ -36,11 +36,10 @@ Without = Callable[[str | None, str | None], Score]
 _CHUNK = 2048  # rows a block of pairs
 
 
-class GroupStatistic(Protocol):
+class GroupStatistic(ABC):
     """A score of two sets that can leave groups out without starting anew."""
 
-    def __call__(self, real: np.ndarray, synthetic: np.ndarray) -> Score: ...
-
+    @abstractmethod
     def leaving_out(
         self,
         real: np.ndarray,
@@ -49,10 +48,31 @@ class GroupStatistic(Protocol):
         synthetic_groups: np.ndarray,
     ) -> Without:
         """Make the sums of both sets; names of groups (n,) and (m,) are strings."""
-        ...
 
 
-class KernelStatistic:
+class Repeated(GroupStatistic):
+    """Any other score, computed anew of the rows that are left."""
+
+    def __init__(self, score: Callable[[np.ndarray, np.ndarray], Score]) -> None:
+        self.score = score
+
+    def leaving_out(
+        self,
+        real: np.ndarray,
+        synthetic: np.ndarray,
+        real_groups: np.ndarray,
+        synthetic_groups: np.ndarray,
+    ) -> Without:
+        def without(of_real: str | None, of_synthetic: str | None) -> Score:
+            return self.score(
+                real if of_real is None else real[real_groups != of_real],
+                synthetic if of_synthetic is None else synthetic[synthetic_groups != of_synthetic],
+            )
+
+        return without
+
+
+class KernelStatistic(GroupStatistic):
     """The kernel distance of :mod:`histosynth.metrics.kernel`.
 
     Parameters
@@ -66,15 +86,6 @@ class KernelStatistic:
         self, kernel: str = "polynomial", *, sigma: float | None = None, narrow: bool = False
     ) -> None:
         self.kernel, self.sigma, self.narrow = kernel, sigma, narrow
-
-    def __call__(self, real: np.ndarray, synthetic: np.ndarray) -> float:
-        dtype = np.float32 if self.narrow else np.float64
-        return kernel_distance(
-            real.astype(dtype),
-            synthetic.astype(dtype),
-            kernel=self.kernel,  # type: ignore[arg-type]
-            sigma=self.sigma,
-        )
 
     def leaving_out(
         self,
@@ -113,11 +124,8 @@ class KernelStatistic:
         return without
 
 
-class FrechetStatistic:
+class FrechetStatistic(GroupStatistic):
     """The Fréchet distance of :mod:`histosynth.metrics.frechet`."""
-
-    def __call__(self, real: np.ndarray, synthetic: np.ndarray) -> float:
-        return frechet_distance(real, synthetic)
 
     def leaving_out(
         self,
@@ -134,7 +142,7 @@ class FrechetStatistic:
         return without
 
 
-class NeighbourStatistic:
+class NeighbourStatistic(GroupStatistic):
     """Precision, recall, density and coverage, and the latter two clipped.
 
     Balls keep their radii while groups are left out (`NeighbourCounts`).
@@ -151,9 +159,6 @@ class NeighbourStatistic:
     ) -> None:
         self.k, self.reference, self.narrow = k, reference, narrow
 
-    def __call__(self, real: np.ndarray, synthetic: np.ndarray) -> dict[str, float]:
-        return self._compare(real, synthetic)[1].scores()
-
     def leaving_out(
         self,
         real: np.ndarray,
@@ -161,10 +166,14 @@ class NeighbourStatistic:
         real_groups: np.ndarray,
         synthetic_groups: np.ndarray,
     ) -> Without:
+        import torch
+
         ours, theirs = _Groups(real_groups), _Groups(synthetic_groups)
-        counts = self._compare(
-            real,
-            synthetic,
+        dtype = np.float32 if self.narrow else np.float64
+        reference = self.reference or Reference(real.astype(dtype), k=self.k)
+        counts = reference.compare(
+            synthetic.astype(dtype),
+            dtype=torch.float32 if self.narrow else torch.float64,
             real_groups=ours.numbered(),
             synthetic_groups=theirs.numbered(),
         )[1]
@@ -176,16 +185,6 @@ class NeighbourStatistic:
             )
 
         return without
-
-    def _compare(
-        self, real: np.ndarray, synthetic: np.ndarray, **groups: Any
-    ) -> tuple[float, NeighbourCounts]:
-        import torch
-
-        dtype = torch.float32 if self.narrow else torch.float64
-        wanted = np.float32 if self.narrow else np.float64
-        reference = self.reference or Reference(real.astype(wanted), k=self.k)
-        return reference.compare(synthetic.astype(wanted), dtype=dtype, **groups)
 
 
 class _Groups:

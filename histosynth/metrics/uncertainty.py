@@ -26,7 +26,7 @@ from histosynth.metrics.contributions import (
     t_interval,
 )
 from histosynth.metrics.inputs import as_feature_pair
-from histosynth.metrics.leave_out import GroupStatistic
+from histosynth.metrics.leave_out import GroupStatistic, Repeated
 
 NAN = float("nan")
 
@@ -108,26 +108,14 @@ def jackknife_interval(
             synthetic_groups, len(synthetic), max_groups, "synthetic_groups", known
         )
 
-    def evaluate(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
-        return _named(statistic(a, b))
+    real_names, synthetic_names = real_names.astype(str), synthetic_names.astype(str)
+    grouped = statistic if isinstance(statistic, GroupStatistic) else Repeated(statistic)
+    without = grouped.leaving_out(real, synthetic, real_names, synthetic_names)
+    estimate = _named(without(None, None))
 
-    quick = None
-    if hasattr(statistic, "leaving_out"):
-        quick = statistic.leaving_out(
-            real, synthetic, real_names.astype(str), synthetic_names.astype(str)
-        )
-    estimate = evaluate(real, synthetic) if quick is None else _named(quick(None, None))
-
-    def evaluate_without(real_name: Any, synthetic_name: Any) -> list[float]:
+    def scores_without(real_name: str | None, synthetic_name: str | None) -> list[float]:
         try:
-            if quick is not None:
-                names = (None if n is None else str(n) for n in (real_name, synthetic_name))
-                scores = _named(quick(*names))
-            else:
-                scores = evaluate(
-                    _without(real, real_names, real_name),
-                    _without(synthetic, synthetic_names, synthetic_name),
-                )
+            scores = _named(without(real_name, synthetic_name))
         except InputError:  # too little is left without this group
             return [NAN] * len(estimate)
         return [scores[name] for name in estimate]
@@ -142,13 +130,8 @@ def jackknife_interval(
         if len(shares) < 2:
             alone = {name: Interval(float(v)) for name, v in estimate.items()}
             return alone.get("", alone)
-        without = np.array(
-            [
-                evaluate_without(*(None if names is None else j for names in left_out))
-                for j in shares
-            ]
-        )
-        found = deletion_parts(value, without, np.array(list(shares.values())))
+        rest = [scores_without(*(None if n is None else j for n in left_out)) for j in shares]
+        found = deletion_parts(value, np.array(rest), np.array(list(shares.values())))
         worth[len(parts)] = effective_groups(np.array(list(shares.values())))
         parts.append(dict(zip(shares, found, strict=True)))
     intervals = {}
@@ -174,10 +157,6 @@ def _shares(sides: list[np.ndarray]) -> dict[str, float]:
         for group, count in zip(*np.unique(names, return_counts=True), strict=True):
             shares[group] = shares.get(group, 0.0) + count / len(names) / len(sides)
     return shares
-
-
-def _without(rows: np.ndarray, names: np.ndarray, group: Any) -> np.ndarray:
-    return rows if group is None else rows[names != group]
 
 
 def cluster_bootstrap(
