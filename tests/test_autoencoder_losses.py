@@ -5,6 +5,8 @@ import pytest
 import torch
 import torchvision
 from ebhi import SQUEEZENET, ebhi_images
+from training_runs import Stop, StoppingImages
+from training_runs import tiles as noise_tiles
 
 from histosynth.diffusion.adversary import Adversary
 from histosynth.diffusion.autoencoder import build_autoencoder, round_trip, to_network_range
@@ -136,26 +138,7 @@ def test_a_training_with_a_discriminator_cut_in_two_ends_with_bit_equal_weights(
     settings = SMALL.model_copy(
         update=changes | {"adversarial_weight": 0.1, "adversarial_start": 2, "batch_size": 2}
     )
-    noise = np.random.default_rng(0).integers(0, 255, (12, 32, 32, 3), dtype=np.uint8)
-
-    class Stop(Exception):
-        pass
-
-    class StoppingImages:
-        """Images whose reading fails once, as a kill in mid-training would end it."""
-
-        def __init__(self, reads: int) -> None:
-            self.left = reads
-
-        def __len__(self) -> int:
-            return 12
-
-        def __getitem__(self, i):
-            self.left -= 1
-            if self.left < 0:
-                raise Stop
-            return noise[i]
-
+    noise = noise_tiles()
     whole, _ = train_autoencoder(noise, settings, state_folder=tmp_path / "a", log=print)
     with pytest.raises(Stop):
         train_autoencoder(StoppingImages(14), settings, state_folder=tmp_path / "b", log=print)

@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_runs import AUTOENCODER, GENERATOR, SPEC, STEPS, conditions, latent_cache, tiles
+from training_runs import (
+    AUTOENCODER,
+    GENERATOR,
+    SPEC,
+    STEPS,
+    Stop,
+    StoppingImages,
+    conditions,
+    latent_cache,
+    tiles,
+)
 
 from histosynth.diffusion.autoencoder_fitting import train_autoencoder
 from histosynth.diffusion.train import train_generator
@@ -119,24 +129,6 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_rows_and_keeps_the_good_s
 def test_an_autoencoder_cut_in_two_ends_with_bit_equal_weights(tmp_path):
     torch.set_num_threads(1)
     settings = AUTOENCODER.model_copy(update={"steps": 8, "save_every_seconds": 1e-9})
-
-    class Stop(Exception):
-        pass
-
-    class StoppingImages:
-        """Images whose reading fails once, in mid-training, as a full disk or a kill would."""
-
-        def __init__(self, reads: int) -> None:
-            self.left = reads
-
-        def __len__(self) -> int:
-            return 12
-
-        def __getitem__(self, i):
-            self.left -= 1
-            if self.left < 0:
-                raise Stop
-            return tiles()[i]
 
     whole, _ = train_autoencoder(tiles(), settings, state_folder=tmp_path / "a", log=print)
     with pytest.raises(Stop):

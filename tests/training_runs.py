@@ -33,3 +33,23 @@ def conditions(
 
 def latent_cache(folder: Path) -> LatentCache:
     return write_latents(folder, build_autoencoder(AUTOENCODER), tiles(), tiles_fingerprint="t")
+
+
+class Stop(Exception):
+    """What ends a training in its middle."""
+
+
+class StoppingImages:
+    """The same tiles, whose reading fails once, as a full disk or a kill would end a training."""
+
+    def __init__(self, reads: int) -> None:
+        self.left, self.tiles = reads, tiles()
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        self.left -= 1
+        if self.left < 0:
+            raise Stop
+        return self.tiles[i]
