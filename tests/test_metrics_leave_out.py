@@ -6,14 +6,10 @@ import pytest
 from histosynth.metrics import (
     FrechetStatistic,
     KernelStatistic,
-    NeighbourStatistic,
-    Reference,
-    clipped_scores,
     frechet_distance,
     jackknife_interval,
     kernel_distance,
     leave_out,
-    prdc,
 )
 
 
@@ -77,69 +73,6 @@ def test_float32_products_move_the_interval_by_far_less_than_its_width():
     )
     for bound in ("value", "ci_low", "ci_high"):
         assert abs(getattr(wide, bound) - getattr(narrow, bound)) < 1e-3 * wide.se
-
-
-def scores_of_the_left(real, synthetic, ours, theirs, k):
-    """All but the clipped scores of rows `ours` and `theirs`, radii being those of all rows."""
-    radii = [
-        np.sort(np.linalg.norm(x[:, None] - x, axis=2), axis=1)[:, k] for x in (real, synthetic)
-    ]
-    apart = np.linalg.norm(real[:, None] - synthetic, axis=2)[np.ix_(ours, theirs)]
-    inside = apart < radii[0][ours, None]
-    return {
-        "precision": inside.any(axis=0).mean(),
-        "recall": (apart < radii[1][theirs]).any(axis=1).mean(),
-        "density": inside.sum(axis=0).mean() / k * len(real) / ours.sum(),
-        "coverage": inside.any(axis=1).mean(),
-    }
-
-
-@pytest.mark.parametrize(("n", "m", "d"), [(120, 90, 6), (40, 60, 30)])
-def test_neighbour_scores_without_groups_are_those_of_the_balls_left(n, m, d):
-    real, synthetic, ours, theirs = sets(n, m, d)
-    without = NeighbourStatistic(3).leaving_out(real, synthetic, ours, theirs)
-    assert without(None, None) == prdc(real, synthetic, k=3) | clipped_scores(real, synthetic, k=3)
-    for of_real in (None, "a", "d", "e"):
-        for of_synthetic in (None, "b", "e", "a"):
-            found = without(of_real, of_synthetic)
-            expected = scores_of_the_left(
-                real, synthetic, ours != of_real, theirs != of_synthetic, 3
-            )
-            for name, value in expected.items():
-                assert found[name] == pytest.approx(value, rel=1e-12), name
-            assert 0 <= found["clipped_density"] <= 1 and 0 <= found["clipped_coverage"] <= 1
-
-
-def test_clipped_scores_of_a_set_like_the_real_one_stay_at_one_without_a_patient():
-    """Removing balls from both sides of the ratio moves neither far from 1."""
-    rng = np.random.default_rng(0)
-    real, synthetic = rng.normal(size=(2, 400, 3))
-    groups = np.arange(400) % 10
-    without = NeighbourStatistic(5).leaving_out(
-        real, synthetic, groups.astype(str), groups.astype(str)
-    )
-    whole = without(None, None)
-    for name in ("clipped_density", "clipped_coverage"):
-        assert without("3", "3")[name] == pytest.approx(whole[name], abs=0.1)
-        assert whole[name] > 0.8
-
-
-def test_a_reference_at_hand_gives_the_same_neighbour_scores():
-    real, synthetic, ours, theirs = sets(150, 130, 8)
-    real, synthetic = real.astype(np.float32), synthetic.astype(np.float32)
-    found = [
-        jackknife_interval(real, synthetic, real_groups=ours, statistic=statistic)
-        for statistic in (
-            NeighbourStatistic(5),
-            NeighbourStatistic(5, reference=Reference(real, k=5)),
-            NeighbourStatistic(5, reference=Reference(real, k=5), narrow=True),
-        )
-    ]
-    for name, interval in found[0].items():
-        for other in found[1:]:
-            assert (other[name].value, other[name].se) == pytest.approx(
-                (interval.value, interval.se), rel=1e-9
-            )
 
 
 def test_a_set_of_one_large_group_has_no_interval_but_a_value():

@@ -16,7 +16,7 @@ from histosynth.metrics.effect import cohens_d, histogram_distance
 from histosynth.metrics.extrapolation import frechet_distance_inf
 from histosynth.metrics.frechet import FeatureStatistics, frechet_distance
 from histosynth.metrics.kernel import kernel_distance, median_distance
-from histosynth.metrics.leave_out import FrechetStatistic, KernelStatistic, NeighbourStatistic
+from histosynth.metrics.leave_out import FrechetStatistic, KernelStatistic
 from histosynth.metrics.memorization import (
     authenticity,
     copying_z,
@@ -25,6 +25,7 @@ from histosynth.metrics.memorization import (
     nearest_distances,
     nearest_train_auc,
 )
+from histosynth.metrics.neighbour_parts import NeighbourStatistic
 from histosynth.metrics.neighbours import clipped_scores, prdc
 from histosynth.metrics.occupancy import cluster_occupancy
 from histosynth.metrics.paired import Difference, holm, paired_difference

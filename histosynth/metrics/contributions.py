@@ -112,17 +112,14 @@ def weighted_sum(terms: Sequence[tuple[float, Contributions]]) -> Contributions:
 def deletion_parts(value: np.ndarray, without: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """Signed parts of a delete-a-group jackknife variance, for groups of unequal size.
 
-    With estimate T, T_j without group j, and that group's share s_j of the rows,
+    With estimate T, T_j without group j, and that group's share s_j of the rows, the
+    `centred_parts` of
 
-        d_j = (1 - s_j) (T - T_j),    e_j = c (d_j - s_j sum_k d_k),
-        c^2 = sum_j s_j^2 / sum_j s_j^2 (1 - 2 s_j + sum_k s_k^2)
+        d_j = (1 - s_j) (T - T_j)
 
     For a mean, e_j = c s_j (mean of group j - mean), so a group counts by its size, as it does in
     the mean itself. (The delete-m_j jackknife of Busing, Meijer & van der Leeden 1999 gives large
     groups less: right for independent rows, too sure where the rows of a patient are alike.)
-    c makes the variance unbiased where groups differ; it is g / (g - 1) for g equal groups, which
-    is the usual jackknife. A bias of order 1/n cancels in the bracket, so it does not pass for
-    spread.
 
     Parameters
     ----------
@@ -134,11 +131,29 @@ def deletion_parts(value: np.ndarray, without: np.ndarray, shares: np.ndarray) -
     -------
     (groups, scores), whose sum of squares over the groups is the variance.
     """
-    s = shares[:, None]
-    d = (1 - s) * (value - without)
-    squares = np.square(s)
-    c = np.sqrt(squares.sum() / (squares * (1 - 2 * s + squares.sum())).sum())
-    return c * (d - s * d.sum(axis=0))
+    return centred_parts((1 - shares[:, None]) * (value - without), shares)
+
+
+def centred_parts(influence: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Parts of a variance from what each group, of these shares, does to a score.
+
+        e_j = c (d_j - s_j sum_k d_k),  c^2 = sum_j s_j^2 / sum_j s_j^2 (1 - 2 s_j + sum_k s_k^2)
+
+    c makes the variance unbiased where groups differ; it is g / (g - 1) for g equal groups, which
+    is the usual jackknife. A bias of order 1/n cancels in the bracket, so it does not pass for
+    spread. One group alone has a part of 0.
+
+    Parameters
+    ----------
+    influence : (groups, ...) d_j
+    shares : (groups,) s_j, which add up to 1
+    """
+    if len(shares) < 2:
+        return np.zeros_like(influence)
+    squares = np.square(shares)
+    c = np.sqrt(squares.sum() / (squares * (1 - 2 * shares + squares.sum())).sum())
+    along = shares.reshape(-1, *[1] * (influence.ndim - 1))
+    return c * (influence - along * influence.sum(axis=0))
 
 
 def effective_groups(shares: np.ndarray) -> float:

@@ -6,30 +6,33 @@ by group in one pass, and a group is taken off by subtraction.
 
 - Kernel: with S[g, h] the kernel's sum over pairs of groups g and h, all but pairs of a row with
   itself, the sum without group j is sum S - 2 sum_h S[j, h] + S[j, j].
-- Neighbours: a group's balls and rows are taken off the counts of who lies in whose ball.
 - Fréchet: with n, s, Q the number, sum and sum of outer products of a group's rows about the
   set's mean, those of the rest are differences, and its covariance is (Q - s s^T / n) / (n - 1).
+
+Neighbour scores are no such sums: :mod:`histosynth.metrics.neighbour_parts`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from histosynth.errors import InputError
+from histosynth.metrics.contributions import deletion_parts
 from histosynth.metrics.frechet import FeatureStatistics, frechet_distance
 from histosynth.metrics.kernel import kernel_named, points_of
-from histosynth.metrics.reference import Reference
 
 if TYPE_CHECKING:
     import torch
 
-    from histosynth.metrics.pairwise import Groups, Kernel, Points
+    from histosynth.metrics.pairwise import Kernel, Points
 
 Score = float | dict[str, float]
+Shares = Mapping[str, float]
+"""Each group's share of the rows."""
 Without = Callable[[str | None, str | None], Score]
 """The score without one group of the real and of the synthetic rows, None leaving out none."""
 
@@ -37,7 +40,57 @@ _CHUNK = 2048  # rows a block of pairs
 
 
 class GroupStatistic(ABC):
-    """A score of two sets that can leave groups out without starting anew."""
+    """A score of two sets that tells each group's part in its error without starting anew."""
+
+    @abstractmethod
+    def parts(
+        self,
+        real: np.ndarray,
+        synthetic: np.ndarray,
+        real_groups: np.ndarray,
+        synthetic_groups: np.ndarray,
+        strata: Sequence[Shares],
+    ) -> tuple[Score, list[np.ndarray]]:
+        """The score, and of every stratum the parts (groups, scores) whose squares add up.
+
+        Parameters
+        ----------
+        real_groups, synthetic_groups : names (n,) and (m,), strings
+        strata : one of both sets' groups, which are then left out of both sets at once; or the
+            real set's and the synthetic set's; or none, where the score alone is asked for
+        """
+
+
+class LeavingOut(GroupStatistic):
+    """A score that can leave groups out: a delete-a-group jackknife."""
+
+    def parts(
+        self,
+        real: np.ndarray,
+        synthetic: np.ndarray,
+        real_groups: np.ndarray,
+        synthetic_groups: np.ndarray,
+        strata: Sequence[Shares],
+    ) -> tuple[Score, list[np.ndarray]]:
+        without = self.leaving_out(real, synthetic, real_groups, synthetic_groups)
+        estimate = without(None, None)
+        value = _values(estimate)
+
+        def left(of_real: str | None, of_synthetic: str | None) -> np.ndarray:
+            try:
+                return _values(without(of_real, of_synthetic))
+            except InputError:  # too little is left without this group
+                return np.full_like(value, np.nan)
+
+        found = []
+        for i, shares in enumerate(strata):
+            both = len(strata) == 1
+            rest = [
+                left(name if both or i == 0 else None, name if both or i == 1 else None)
+                for name in shares
+            ]
+            found.append(deletion_parts(value, np.array(rest), np.array(list(shares.values()))))
+        return estimate, found
 
     @abstractmethod
     def leaving_out(
@@ -50,7 +103,7 @@ class GroupStatistic(ABC):
         """Make the sums of both sets; names of groups (n,) and (m,) are strings."""
 
 
-class Repeated(GroupStatistic):
+class Repeated(LeavingOut):
     """Any other score, computed anew of the rows that are left."""
 
     def __init__(self, score: Callable[[np.ndarray, np.ndarray], Score]) -> None:
@@ -72,7 +125,7 @@ class Repeated(GroupStatistic):
         return without
 
 
-class KernelStatistic(GroupStatistic):
+class KernelStatistic(LeavingOut):
     """The kernel distance of :mod:`histosynth.metrics.kernel`.
 
     Parameters
@@ -124,7 +177,7 @@ class KernelStatistic(GroupStatistic):
         return without
 
 
-class FrechetStatistic(GroupStatistic):
+class FrechetStatistic(LeavingOut):
     """The Fréchet distance of :mod:`histosynth.metrics.frechet`."""
 
     def leaving_out(
@@ -142,49 +195,8 @@ class FrechetStatistic(GroupStatistic):
         return without
 
 
-class NeighbourStatistic(GroupStatistic):
-    """Precision, recall, density and coverage, and the latter two clipped.
-
-    Balls keep their radii while groups are left out (`NeighbourCounts`).
-
-    Parameters
-    ----------
-    k : neighbours of the balls
-    reference : of the very real set that is to come, which saves comparing it with itself again
-    narrow : as of `KernelStatistic`; which rows lie in which balls is decided in float64
-    """
-
-    def __init__(
-        self, k: int = 5, *, reference: Reference | None = None, narrow: bool = False
-    ) -> None:
-        self.k, self.reference, self.narrow = k, reference, narrow
-
-    def leaving_out(
-        self,
-        real: np.ndarray,
-        synthetic: np.ndarray,
-        real_groups: np.ndarray,
-        synthetic_groups: np.ndarray,
-    ) -> Without:
-        import torch
-
-        ours, theirs = _Groups(real_groups), _Groups(synthetic_groups)
-        dtype = np.float32 if self.narrow else np.float64
-        reference = self.reference or Reference(real.astype(dtype), k=self.k)
-        counts = reference.compare(
-            synthetic.astype(dtype),
-            dtype=torch.float32 if self.narrow else torch.float64,
-            real_groups=ours.numbered(),
-            synthetic_groups=theirs.numbered(),
-        )[1]
-
-        def without(of_real: str | None, of_synthetic: str | None) -> dict[str, float]:
-            return counts.scores(
-                None if of_real is None else ours.find(of_real),
-                None if of_synthetic is None else theirs.find(of_synthetic),
-            )
-
-        return without
+def _values(score: Score) -> np.ndarray:
+    return np.array(list(score.values()) if isinstance(score, dict) else [score], float)
 
 
 class _Groups:
@@ -194,16 +206,6 @@ class _Groups:
         self.names, index, self.sizes = np.unique(groups, return_inverse=True, return_counts=True)
         self.order = np.argsort(index, kind="stable")
         self.edges = np.concatenate([[0], np.cumsum(self.sizes)])
-
-    def numbered(self) -> Groups:
-        """The groups as counts take them, of rows in their own order."""
-        import torch
-
-        from histosynth.metrics.pairwise import Groups
-
-        index = np.empty(len(self.order), np.int64)
-        index[self.order] = np.repeat(np.arange(len(self.sizes)), self.sizes)
-        return Groups(torch.from_numpy(index), len(self.sizes))
 
     def find(self, name: str) -> int | None:
         at = int(np.searchsorted(self.names, name))

@@ -139,11 +139,15 @@ def neighbour_scores(between: Between, real: Points, ours: Within, *, k: int) ->
 
 
 class NeighbourCounts:
-    """Who lies in whose ball, counted by groups of rows: scores with and without a group.
+    """Who lies in whose ball, counted by groups of rows.
 
-    Without a group its rows and its balls are gone; the balls that are left keep their radii. Were
-    they drawn anew they would grow a little everywhere, which moves all such scores alike. So the
-    density, a number of balls, is scaled to as many as there were.
+    Attributes
+    ----------
+    around, clipped : int64 (m, G), real balls around each synthetic row; with clipped radii
+    inside, strictly_inside : int64 (n, H), synthetic rows inside each real ball
+    recalling : int64 (n, H), synthetic balls around each real row
+    own : int64 (n, G), clipped real balls around each real row, but for its own
+    ours, theirs : groups of the real and the synthetic rows
     """
 
     def __init__(
@@ -166,53 +170,28 @@ class NeighbourCounts:
         self.ours = real_groups or Groups.of_one(n, device)
         self.theirs = synthetic_groups or Groups.of_one(m, device)
         kept = nearest_inside(real, ours, _clipped(ours.radii))
-        # Clipped balls of each group around each real row, but for its own.
         self.own = self.ours.counts(n)
         centres, _ = kept.nonzero().T
         self.ours.add(self.own, ours.nearest[kept], centres)
 
-    def scores(
-        self, without_real: int | None = None, without_synthetic: int | None = None
-    ) -> dict[str, float]:
-        """Every score of the rows that are left without a group of either set."""
-        k, n = self.k, len(self.recalling)
-        real, synthetic = _rest(self.ours, without_real), _rest(self.theirs, without_synthetic)
-        around, clipped, own = (
-            _sum_without(counts, without_real) for counts in (self.around, self.clipped, self.own)
-        )
-        inside, strictly, recalling = (
-            _sum_without(counts, without_synthetic)[real]
-            for counts in (self.inside, self.strictly_inside, self.recalling)
-        )
-        left, made = len(inside), int(synthetic.sum())
-        if left < 2 or made < 2:
-            raise InputError(f"{left} real and {made} synthetic rows are left without one group")
-        covered = float(strictly.clamp(max=k).double().mean() / k)
-        theirs = clipped[synthetic].clamp(max=k).double().mean()
-        density = float(theirs / own[real].clamp(max=k).double().mean())
+    def scores(self) -> dict[str, float]:
+        """Every score of this module."""
+        k, n, m = self.k, len(self.recalling), len(self.around)
+
+        def share(counts: Any) -> float:
+            return float((counts.sum(dim=1) > 0).double().mean())
+
+        def filled(counts: Any) -> float:
+            return float(counts.sum(dim=1).clamp(max=k).double().mean() / k)
+
         return {
-            "precision": float((around[synthetic] > 0).double().mean()),
-            "recall": float((recalling > 0).double().mean()),
-            "density": float(around[synthetic].double().mean() / k) * n / left,
-            "coverage": float((inside > 0).double().mean()),
-            "clipped_density": min(density, 1.0),
-            "clipped_coverage": _good_share(covered, n, made, k),
+            "precision": share(self.around),
+            "recall": share(self.recalling),
+            "density": float(self.around.sum(dim=1).double().mean() / k),
+            "coverage": share(self.inside),
+            "clipped_density": min(filled(self.clipped) / filled(self.own), 1.0),
+            "clipped_coverage": good_share(filled(self.strictly_inside), n, m, k),
         }
-
-
-def _rest(groups: Groups, without: int | None) -> Any:
-    """Which rows are left, bool (n,)."""
-    import torch
-
-    if without is None:
-        return torch.ones_like(groups.index, dtype=torch.bool)
-    return groups.index != without
-
-
-def _sum_without(counts: Any, without: int | None) -> Any:
-    """Counts (n, G) over all groups, but for one."""
-    total = counts.sum(dim=1)
-    return total if without is None else total - counts[:, without]
 
 
 def _clipped(squared_radii: Any) -> Any:
@@ -224,7 +203,7 @@ def _clipped(squared_radii: Any) -> Any:
     return squared_radii.clamp(max=median**2 * (1 + 1e-14))
 
 
-def _good_share(covered: float, n: int, m: int, k: int) -> float:
+def good_share(covered: float, n: int, m: int, k: int) -> float:
     """Share of good rows among m that covers the real balls as far as was found.
 
     E[min(J, k)] = k - sum_{j < k} (k - j) P(J = j), which takes k terms instead of m.

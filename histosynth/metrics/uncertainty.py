@@ -45,7 +45,8 @@ def jackknife_interval(
 ) -> Interval | dict[str, Interval]:
     """Delete-a-group jackknife interval of a score of two feature sets.
 
-    One group is left out at a time, which gives its part in the score's error (`deletion_parts`);
+    One group is left out at a time, which gives its part in the score's error (`deletion_parts`;
+    of neighbour scores: :mod:`histosynth.metrics.neighbour_parts`);
     the variance is the sum of the squared parts. Where both sets come from the same patients, as
     where conditions are taken from the very patients of the real set, a patient is left out of
     both at once, and what it does to both alike cancels. Else the groups of the real set come
@@ -57,7 +58,7 @@ def jackknife_interval(
     trained generator happened to sample; it is an interval for the score's expectation *at these
     numbers of tiles*. **What it leaves out.** The training seed (train several); the score's own
     bias at small n (large for the Fréchet distance: compare equal n only). With few patients it
-    is wide, as it should be. For nearest-neighbour scores, which are not smooth, it is a guide.
+    is wide, as it should be.
 
     Parameters
     ----------
@@ -110,44 +111,31 @@ def jackknife_interval(
 
     real_names, synthetic_names = real_names.astype(str), synthetic_names.astype(str)
     grouped = statistic if isinstance(statistic, GroupStatistic) else Repeated(statistic)
-    without = grouped.leaving_out(real, synthetic, real_names, synthetic_names)
-    estimate = _named(without(None, None))
-
-    def scores_without(real_name: str | None, synthetic_name: str | None) -> list[float]:
-        try:
-            scores = _named(without(real_name, synthetic_name))
-        except InputError:  # too little is left without this group
-            return [NAN] * len(estimate)
-        return [scores[name] for name in estimate]
-
-    value = np.array(list(estimate.values()))
     sides = (real_names, synthetic_names)
     shared = synthetic_groups is not None and bool(np.isin(synthetic_names, real_names).any())
-    parts: list[dict[str, np.ndarray]] = []
-    worth = [np.inf, np.inf]
-    for left_out in [sides] if shared else [(real_names, None), (None, synthetic_names)]:
-        shares = _shares([names for names in left_out if names is not None])
-        if len(shares) < 2:
-            alone = {name: Interval(float(v)) for name, v in estimate.items()}
-            return alone.get("", alone)
-        rest = [scores_without(*(None if n is None else j for n in left_out)) for j in shares]
-        found = deletion_parts(value, np.array(rest), np.array(list(shares.values())))
-        worth[len(parts)] = effective_groups(np.array(list(shares.values())))
-        parts.append(dict(zip(shares, found, strict=True)))
+    strata = [_shares(list(sides))] if shared else [_shares([names]) for names in sides]
+    if min(len(shares) for shares in strata) < 2:
+        strata = []
+    score, found = grouped.parts(real, synthetic, *sides, strata)
+    estimate = score if isinstance(score, dict) else {"": score}
+    if not strata:
+        alone = {name: Interval(float(value)) for name, value in estimate.items()}
+        return alone.get("", alone)
+    worth = [effective_groups(np.array(list(shares.values()))) for shares in strata]
+    worth += [np.inf] * (2 - len(worth))
     intervals = {}
     for i, name in enumerate(estimate):
-        named = [{group: float(of[i]) for group, of in side.items()} for side in parts]
+        named = [
+            dict(zip(shares, of[:, i].tolist(), strict=True))
+            for shares, of in zip(strata, found, strict=True)
+        ]
         if synthetic_groups is None:
             error = Contributions(named[0], {}, (tuple(named[1].values()),), (worth[0], np.inf))
         else:
             requested = {} if shared else named[1]
             error = Contributions(named[0], requested, effective=(worth[0], worth[1]))
-        intervals[name] = t_interval(value[i], error, confidence=confidence, bounds=bounds)
+        intervals[name] = t_interval(estimate[name], error, confidence=confidence, bounds=bounds)
     return intervals.get("", intervals)  # a single score came without a name
-
-
-def _named(score: float | dict[str, float]) -> dict[str, float]:
-    return score if isinstance(score, dict) else {"": score}
 
 
 def _shares(sides: list[np.ndarray]) -> dict[str, float]:
