@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from histosynth.errors import InputError
+from histosynth.metrics.frechet import column_means
 from histosynth.metrics.inputs import as_features, as_tensor_pair
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def points_of(real: Tensor, synthetic: Tensor) -> tuple[Points, Points]:
 
     from histosynth.metrics.pairwise import Points
 
-    origin = real.mean(dim=0, dtype=torch.float64)
+    origin = column_means(real)
     dtype = torch.promote_types(real.dtype, synthetic.dtype)
     return Points(real, origin, dtype=dtype), Points(synthetic, origin, dtype=dtype)
 

@@ -164,7 +164,9 @@ def _row_mean(
 
     n, total = len(found), found.sum(dim=1)
     whole = value(total)
-    each = torch.cat([whole[:, None], whole[:, None] - value(total[:, None] - found)], dim=1)
+    lost_of_each = whole[:, None] - value(total[:, None] - found)
+    # About the mean, so that rows which are all alike have a part of exactly 0.
+    each = torch.cat([whole[:, None] - whole.mean(), lost_of_each], dim=1)
     zeros = torch.zeros(rows.number, each.shape[1], dtype=each.dtype, device=each.device)
     sums = zeros.index_add_(0, rows.index, each).cpu().numpy() / n
     means, lost = sums[:, 0], sums[:, 1:]

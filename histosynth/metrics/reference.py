@@ -13,7 +13,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from histosynth.metrics.frechet import FeatureStatistics, frechet_distance
+from histosynth.metrics.frechet import FeatureStatistics, column_means, frechet_distance
 from histosynth.metrics.inputs import as_tensor, check_widths
 from histosynth.metrics.kernel import polynomial
 from histosynth.metrics.neighbours import NeighbourCounts, check_neighbours, radii_with_margin
@@ -116,12 +116,11 @@ class Reference:
 
     def _compared_in(self, dtype: torch.dtype) -> tuple[Points, Within]:
         """The real set about its mean, and compared with itself."""
-        import torch
 
         from histosynth.metrics.pairwise import Points, compare_within
 
         if dtype not in self._compared:
-            origin = self.features.mean(dim=0, dtype=torch.float64)
+            origin = column_means(self.features)
             points = Points(self.features, origin, dtype=dtype)
             within = compare_within(points, k=self.k, kernel=polynomial, chunk=self.chunk)
             self._compared[dtype] = points, within
