@@ -138,9 +138,9 @@ def polynomial(made: Tensor, a: Points, rows: slice, b: Points, columns: slice) 
 
     width = made.new_tensor(1 / a.rows.shape[1])
     left = a.along[rows, None] / a.rows.shape[1] + 1
-    base = torch.addcmul(left.to(made.dtype), made, width)
+    base = torch.addcmul(left.to(made.dtype), made, width, out=made)
     base += (b.along[columns] / a.rows.shape[1]).to(made.dtype)
-    return base * base * base  # ** 3 calls pow for every entry
+    return (base * base).mul_(base)  # ** 3 calls pow for every entry
 
 
 def _gaussian(

@@ -243,12 +243,13 @@ def _add(
 
 def _sums_within(points: Points, groups: _Groups, kernel: Kernel) -> np.ndarray:
     """Kernel sums (G, G) over pairs of different rows; symmetric."""
-    from histosynth.metrics.pairwise import products
+    from histosynth.metrics.pairwise import packed, products
 
     sums = np.zeros((len(groups.sizes),) * 2)
     for rows in points.blocks(_CHUNK):
+        left = packed(points.rows[rows])
         for columns in points.blocks(_CHUNK, rows.start):
-            made = products(points.rows[rows], points.rows[columns])
+            made = products(left, points.rows[columns])
             values = kernel(made, points, rows, points, columns)
             diagonal = columns.start == rows.start
             if diagonal:
@@ -263,12 +264,13 @@ def _sums_between(
     a: Points, ours: _Groups, b: Points, theirs: _Groups, kernel: Kernel
 ) -> np.ndarray:
     """Kernel sums over pairs of a row of each set."""
-    from histosynth.metrics.pairwise import products
+    from histosynth.metrics.pairwise import packed, products
 
     sums = np.zeros((len(ours.sizes), len(theirs.sizes)))
     for rows in a.blocks(_CHUNK):
+        left = packed(a.rows[rows])
         for columns in b.blocks(_CHUNK):
-            values = kernel(products(a.rows[rows], b.rows[columns]), a, rows, b, columns)
+            values = kernel(products(left, b.rows[columns]), a, rows, b, columns)
             _add(sums, values, ours.parts(rows), theirs.parts(columns))
     return sums
 

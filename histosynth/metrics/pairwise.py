@@ -83,14 +83,21 @@ class Points:
 
 
 Kernel = Callable[[Tensor, Points, slice, Points, slice], Tensor]
-"""Values (rows, columns) of a block from its centred products and the two sets' rows."""
+"""Values (rows, columns) of a block from its centred products, which it may overwrite."""
+
+
+def packed(rows: Tensor) -> Tensor:
+    """Rows (n, d) ready for many `products`, as their left side."""
+    if rows.dtype == torch.float32 and rows.device.type == "cpu" and _has_onednn():
+        return rows.to_mkldnn()
+    return rows
 
 
 def products(left: Tensor, right: Tensor) -> Tensor:
-    """Inner products (rows, columns); true float32 where given float32."""
-    if left.dtype == torch.float32 and left.device.type == "cpu" and _has_onednn():
+    """Inner products (rows, columns) with `packed` rows; true float32 where given float32."""
+    if left.is_mkldnn:
         # oneDNN's float32 product took half the time of MKL's on an AMD processor.
-        return linear(left.to_mkldnn(), right).to_dense()
+        return linear(left, right).to_dense()
     return left @ right.T
 
 
@@ -145,15 +152,10 @@ def compare_within(
         index[rows] = places.gather(1, merged.indices)
 
     for rows in points.blocks(chunk):
+        left = packed(points.rows[rows])
         for columns in points.blocks(chunk, rows.start):
-            made = products(points.rows[rows], points.rows[columns])
+            made = products(left, points.rows[columns])
             diagonal = columns.start == rows.start
-            if kernel is not None:
-                values = kernel(made, points, rows, points, columns)
-                if diagonal:
-                    total += _sum(values) - values.diagonal().double().sum()
-                else:
-                    total += 2 * _sum(values)
             if k:
                 distances = squared_distances(made, points, rows, points, columns)
                 if diagonal:
@@ -161,6 +163,12 @@ def compare_within(
                 keep(rows, distances, columns.start)
                 if not diagonal:
                     keep(columns, distances.T.contiguous(), rows.start)
+            if kernel is not None:
+                values = kernel(made, points, rows, points, columns)
+                if diagonal:
+                    total += _sum(values) - values.diagonal().double().sum()
+                else:
+                    total += 2 * _sum(values)
     if k:
         best, index = _exactly_nearest(points, best, index, k, chunk)
     return Within(float(total) / (n * (n - 1)), best, index)
@@ -269,20 +277,22 @@ def compare_between(
     inside = [theirs.counts(n) for _ in sets]
     recalling = theirs.counts(n)
     for rows in real.blocks(chunk):
+        left = packed(real.rows[rows])
         for columns in synthetic.blocks(chunk):
-            made = products(real.rows[rows], synthetic.rows[columns])
+            made = products(left, synthetic.rows[columns])
+            if sets and synthetic_radii is not None:
+                distances = squared_distances(made, real, rows, synthetic, columns)
+                i, j, apart = _near(
+                    distances, real, rows, synthetic, columns, sets, synthetic_radii
+                )
+                for radii, around, within in zip(sets, balls_around, inside, strict=True):
+                    hit = apart <= radii[i]
+                    ours.add(around, j[hit], i[hit])
+                    theirs.add(within, i[hit], j[hit])
+                hit = apart <= synthetic_radii[j]
+                theirs.add(recalling, i[hit], j[hit])
             if kernel is not None:
                 total += _sum(kernel(made, real, rows, synthetic, columns))
-            if not sets or synthetic_radii is None:
-                continue
-            distances = squared_distances(made, real, rows, synthetic, columns)
-            i, j, apart = _near(distances, real, rows, synthetic, columns, sets, synthetic_radii)
-            for radii, around, within in zip(sets, balls_around, inside, strict=True):
-                hit = apart <= radii[i]
-                ours.add(around, j[hit], i[hit])
-                theirs.add(within, i[hit], j[hit])
-            hit = apart <= synthetic_radii[j]
-            theirs.add(recalling, i[hit], j[hit])
     return Between(float(total) / (n * m), balls_around, inside, recalling)
 
 
