@@ -222,7 +222,8 @@ def test_clusters_are_the_requested_ones_or_the_nearest_centroids(sets, tmp_path
     counts = {r.subset: (r.n_real, r.n_synthetic) for r in rows if r.subset[:7] == "cluster"}
     assert [n for _, n in counts.values()] == [0, 30]
     assert sum(n for n, _ in counts.values()) == 80
-    assert {r.metric for r in rows if r.subset[:7] == "cluster"} == {"kernel_distance"}
+    metrics = [{r.metric for r in rows if r.subset.startswith(of)} for of in ("cluster", "class")]
+    assert metrics[0] == metrics[1] > {"kernel_distance"}
     with pytest.raises(InputError, match="embed it again"):
         clustered(sets["test"], sets["untold"], tmp_path / "clusters", path)
 

@@ -9,7 +9,6 @@ A real tile belongs where it is; a synthetic one where its request puts it:
   image's own features.
 
 The kernel distance leads: it is unbiased at every n, and alone carries an interval and is ranked.
-Clusters have no other score, as there may be a hundred of them.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from histosynth.clusters.files import read_assignments, read_features
 from histosynth.clusters.kmeans import KMeansClusters
 from histosynth.conditions.targets import cluster_ids
 from histosynth.evaluations.rows import MetricRow, Scored
-from histosynth.metrics import frechet_distance, kernel_distance, prdc
+from histosynth.metrics import KernelStatistic, frechet_distance, prdc
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -215,9 +214,7 @@ def _rows_of(
     place: dict[str, Any] = {"encoder": encoder, "subset": subset, **counts}
     # Unbiased at every n, so subsets of different size are still one protocol.
     told = protocol(subset=grouping.rule, n_real=None, n_synthetic=None)
-    yield scored.row("kernel_distance", part.jackknife(kernel_distance), protocol=told, **place)
-    if grouping.kind == "cluster":
-        return
+    yield scored.row("kernel_distance", part.jackknife(KernelStatistic()), protocol=told, **place)
     told = protocol(subset=grouping.rule, **counts)
     value = frechet_distance(part.real, part.synthetic)
     yield scored.row("frechet_distance", value, protocol=told, **place)
