@@ -38,7 +38,7 @@ CASES = [
 def test_a_score_without_groups_is_that_of_the_rows_left(monkeypatch, quick, plain, n, m, d, chunk):
     monkeypatch.setattr(leave_out, "_CHUNK", chunk)
     real, synthetic, ours, theirs = sets(n, m, d)
-    without = quick.leaving_out(real, synthetic, ours, theirs)
+    without = quick.leaving_out(leave_out.GroupedSets(real, synthetic, ours, theirs))
     for of_real in (None, "a", "d", "e"):
         for of_synthetic in (None, "b", "e", "a"):
             left = real[ours != of_real], synthetic[theirs != of_synthetic]

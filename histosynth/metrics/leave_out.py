@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,23 +40,25 @@ Without = Callable[[str | None, str | None], Score]
 _CHUNK = 2048  # rows a block of pairs
 
 
+@dataclass(frozen=True)
+class GroupedSets:
+    """Two sets of features, (n, d) and (m, d), and the group of every row, a string."""
+
+    real: np.ndarray
+    synthetic: np.ndarray
+    real_groups: np.ndarray
+    synthetic_groups: np.ndarray
+
+
 class GroupStatistic(ABC):
     """A score of two sets that tells each group's part in its error without starting anew."""
 
     @abstractmethod
-    def parts(
-        self,
-        real: np.ndarray,
-        synthetic: np.ndarray,
-        real_groups: np.ndarray,
-        synthetic_groups: np.ndarray,
-        strata: Sequence[Shares],
-    ) -> tuple[Score, list[np.ndarray]]:
+    def parts(self, sets: GroupedSets, strata: Sequence[Shares]) -> tuple[Score, list[np.ndarray]]:
         """The score, and of every stratum the parts (groups, scores) whose squares add up.
 
         Parameters
         ----------
-        real_groups, synthetic_groups : names (n,) and (m,), strings
         strata : one of both sets' groups, which are then left out of both sets at once; or the
             real set's and the synthetic set's; or none, where the score alone is asked for
         """
@@ -64,15 +67,8 @@ class GroupStatistic(ABC):
 class LeavingOut(GroupStatistic):
     """A score that can leave groups out: a delete-a-group jackknife."""
 
-    def parts(
-        self,
-        real: np.ndarray,
-        synthetic: np.ndarray,
-        real_groups: np.ndarray,
-        synthetic_groups: np.ndarray,
-        strata: Sequence[Shares],
-    ) -> tuple[Score, list[np.ndarray]]:
-        without = self.leaving_out(real, synthetic, real_groups, synthetic_groups)
+    def parts(self, sets: GroupedSets, strata: Sequence[Shares]) -> tuple[Score, list[np.ndarray]]:
+        without = self.leaving_out(sets)
         estimate = without(None, None)
         value = _values(estimate)
 
@@ -93,14 +89,8 @@ class LeavingOut(GroupStatistic):
         return estimate, found
 
     @abstractmethod
-    def leaving_out(
-        self,
-        real: np.ndarray,
-        synthetic: np.ndarray,
-        real_groups: np.ndarray,
-        synthetic_groups: np.ndarray,
-    ) -> Without:
-        """Make the sums of both sets; names of groups (n,) and (m,) are strings."""
+    def leaving_out(self, sets: GroupedSets) -> Without:
+        """Make the sums of both sets."""
 
 
 class Repeated(LeavingOut):
@@ -109,17 +99,12 @@ class Repeated(LeavingOut):
     def __init__(self, score: Callable[[np.ndarray, np.ndarray], Score]) -> None:
         self.score = score
 
-    def leaving_out(
-        self,
-        real: np.ndarray,
-        synthetic: np.ndarray,
-        real_groups: np.ndarray,
-        synthetic_groups: np.ndarray,
-    ) -> Without:
+    def leaving_out(self, sets: GroupedSets) -> Without:
         def without(of_real: str | None, of_synthetic: str | None) -> Score:
+            ours, theirs = sets.real, sets.synthetic
             return self.score(
-                real if of_real is None else real[real_groups != of_real],
-                synthetic if of_synthetic is None else synthetic[synthetic_groups != of_synthetic],
+                ours if of_real is None else ours[sets.real_groups != of_real],
+                theirs if of_synthetic is None else theirs[sets.synthetic_groups != of_synthetic],
             )
 
         return without
@@ -140,20 +125,14 @@ class KernelStatistic(LeavingOut):
     ) -> None:
         self.kernel, self.sigma, self.narrow = kernel, sigma, narrow
 
-    def leaving_out(
-        self,
-        real: np.ndarray,
-        synthetic: np.ndarray,
-        real_groups: np.ndarray,
-        synthetic_groups: np.ndarray,
-    ) -> Without:
+    def leaving_out(self, sets: GroupedSets) -> Without:
         import torch
 
-        ours, theirs = _Groups(real_groups), _Groups(synthetic_groups)
+        ours, theirs = _Groups(sets.real_groups), _Groups(sets.synthetic_groups)
         dtype = torch.float32 if self.narrow else torch.float64
         a, b = points_of(
-            torch.from_numpy(real[ours.order]).to(dtype),
-            torch.from_numpy(synthetic[theirs.order]).to(dtype),
+            torch.from_numpy(sets.real[ours.order]).to(dtype),
+            torch.from_numpy(sets.synthetic[theirs.order]).to(dtype),
         )
         kernel = kernel_named(self.kernel, self.sigma)
         within = [_sums_within(a, ours, kernel), _sums_within(b, theirs, kernel)]
@@ -180,14 +159,11 @@ class KernelStatistic(LeavingOut):
 class FrechetStatistic(LeavingOut):
     """The Fréchet distance of :mod:`histosynth.metrics.frechet`."""
 
-    def leaving_out(
-        self,
-        real: np.ndarray,
-        synthetic: np.ndarray,
-        real_groups: np.ndarray,
-        synthetic_groups: np.ndarray,
-    ) -> Without:
-        sides = _Moments(real, real_groups), _Moments(synthetic, synthetic_groups)
+    def leaving_out(self, sets: GroupedSets) -> Without:
+        sides = (
+            _Moments(sets.real, sets.real_groups),
+            _Moments(sets.synthetic, sets.synthetic_groups),
+        )
 
         def without(of_real: str | None, of_synthetic: str | None) -> float:
             return frechet_distance(sides[0].without(of_real), sides[1].without(of_synthetic))

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from histosynth.metrics.contributions import centred_parts
-from histosynth.metrics.leave_out import GroupStatistic, Score, Shares
+from histosynth.metrics.leave_out import GroupedSets, GroupStatistic, Score, Shares
 from histosynth.metrics.neighbours import NeighbourCounts, good_share
 from histosynth.metrics.reference import Reference
 
@@ -51,21 +51,14 @@ class NeighbourStatistic(GroupStatistic):
     ) -> None:
         self.k, self.reference, self.narrow = k, reference, narrow
 
-    def parts(
-        self,
-        real: np.ndarray,
-        synthetic: np.ndarray,
-        real_groups: np.ndarray,
-        synthetic_groups: np.ndarray,
-        strata: Sequence[Shares],
-    ) -> tuple[Score, list[np.ndarray]]:
+    def parts(self, sets: GroupedSets, strata: Sequence[Shares]) -> tuple[Score, list[np.ndarray]]:
         import torch
 
         dtype = np.float32 if self.narrow else np.float64
-        reference = self.reference or Reference(real.astype(dtype), k=self.k)
-        ours, theirs = _numbered(real_groups), _numbered(synthetic_groups)
+        reference = self.reference or Reference(sets.real.astype(dtype), k=self.k)
+        ours, theirs = _numbered(sets.real_groups), _numbered(sets.synthetic_groups)
         counts = reference.compare(
-            synthetic.astype(dtype),
+            sets.synthetic.astype(dtype),
             dtype=torch.float32 if self.narrow else torch.float64,
             real_groups=ours[1],
             synthetic_groups=theirs[1],

@@ -26,7 +26,7 @@ from histosynth.metrics.contributions import (
     t_interval,
 )
 from histosynth.metrics.inputs import as_feature_pair
-from histosynth.metrics.leave_out import GroupStatistic, Repeated
+from histosynth.metrics.leave_out import GroupedSets, GroupStatistic, Repeated
 
 NAN = float("nan")
 
@@ -116,7 +116,7 @@ def jackknife_interval(
     strata = [_shares(list(sides))] if shared else [_shares([names]) for names in sides]
     if min(len(shares) for shares in strata) < 2:
         strata = []
-    score, found = grouped.parts(real, synthetic, *sides, strata)
+    score, found = grouped.parts(GroupedSets(real, synthetic, *sides), strata)
     estimate = score if isinstance(score, dict) else {"": score}
     if not strata:
         alone = {name: Interval(float(value)) for name, value in estimate.items()}
