@@ -213,7 +213,7 @@ def cases(quick: bool) -> Iterator[tuple[Callable[..., Iterator[Tally]], Case]]:
         yield extrapolated, Case("none", tiles, tiles, width, True, trials)
     for patients in (8, 20, 40):
         for tiles in (500, 2000):
-            yield shares, Case("other", patients, tiles, 1, False, 150)
+            yield shares, Case("other", patients, tiles, 1, False, 500)
 
 
 def main() -> None:
