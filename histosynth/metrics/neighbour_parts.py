@@ -177,9 +177,14 @@ def _row_mean(
 
 
 def _through(function: Callable[[float], float], at: float, parts: Pair) -> Pair:
-    """Parts of a function of a score, by its mean slope within one standard error."""
+    """Parts of a function of a score, by its slope within one standard error.
+
+    Of the steeper side: where a score meets its bound, the error is that of the way back.
+    """
     error = float(np.sqrt(sum(np.square(side).sum() for side in parts)))
-    slope = (function(at + error) - function(at - error)) / (2 * error) if error else 0.0
+    here = function(at)
+    steeper = max(function(at + error) - here, here - function(at - error))
+    slope = steeper / error if error else 0.0
     return slope * parts[0], slope * parts[1]
 
 
