@@ -280,14 +280,17 @@ def test_a_hundred_clusters_and_twenty_conditions_stay_readable(tmp_path):
             place = {"subset": f"cluster={cluster}", "n_real": 60, "n_synthetic": 55}
             if cluster < 40:
                 value = float(rng.random())
-                rows.append(row(name, "fidelity", "kernel_distance", value, **place))
+                for metric in ("kernel_distance", "frechet_distance"):
+                    rows.append(row(name, "fidelity", metric, value, **place))
             else:
                 place |= {"n_synthetic": 3, "status": "not_applicable"}
                 told = "60 real and 3 synthetic tiles; evaluation.min_tiles is 50"
                 rows.append(row(name, "fidelity", "kernel_distance", None, reason=told, **place))
     results = collect(folder_of(tmp_path / "results", made, rows))
     (tables,) = shown.tables_of(results)
-    (group,) = tables.leading.groups
-    assert len(group.lines) == 40 and group.left_out == 60
-    assert len(tables.leading.heads) == 20 and not tables.others
-    assert group.lines[3].name == "3" and group.lines[3].n_real == 60
+    for table in (tables.leading, *tables.others):
+        (group,) = table.groups
+        assert len(group.lines) == 40 and group.left_out == 60
+        assert len(table.heads) == 20
+        assert group.lines[3].name == "3" and group.lines[3].n_real == 60
+    assert len(tables.others) == 1

@@ -214,7 +214,8 @@ def _rows_of(
     place: dict[str, Any] = {"encoder": encoder, "subset": subset, **counts}
     # Unbiased at every n, so subsets of different size are still one protocol.
     told = protocol(subset=grouping.rule, n_real=None, n_synthetic=None)
-    yield scored.row("kernel_distance", part.jackknife(KernelStatistic()), protocol=told, **place)
+    kernel = part.jackknife(KernelStatistic(narrow=part.many))
+    yield scored.row("kernel_distance", kernel, protocol=told, **place)
     told = protocol(subset=grouping.rule, **counts)
     value = frechet_distance(part.real, part.synthetic)
     yield scored.row("frechet_distance", value, protocol=told, **place)

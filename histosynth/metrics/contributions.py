@@ -147,6 +147,10 @@ def centred_parts(influence: np.ndarray, shares: np.ndarray) -> np.ndarray:
     ----------
     influence : (groups, ...) d_j
     shares : (groups,) s_j, which add up to 1
+
+    Returns
+    -------
+    (groups, ...) e_j
     """
     if len(shares) < 2:
         return np.zeros_like(influence)

@@ -174,7 +174,11 @@ def _nuclear_norm(cross: Tensor) -> float:
     small = cross if cross.shape[0] <= cross.shape[1] else cross.T
     empty = small.new_zeros(len(small), len(small)).T
     products = _add_products(empty, small.T.contiguous().T)
-    squares = torch.from_numpy(np.linalg.eigvalsh(products.cpu().numpy(), UPLO="U")).clamp(min=0)
+    if products.device.type == "cpu":  # numpy's took a quarter of the time of torch's
+        squares = torch.from_numpy(np.linalg.eigvalsh(products.numpy(), UPLO="U"))
+    else:
+        squares = torch.linalg.eigvalsh(products, UPLO="U")
+    squares = squares.clamp(min=0)
     total = float(squares.sqrt().sum())
     rounding = float(squares[-1]) * torch.finfo(squares.dtype).eps
     lost = int((squares < 100 * rounding).sum())

@@ -61,6 +61,11 @@ class GroupStatistic(ABC):
         ----------
         strata : one of both sets' groups, which are then left out of both sets at once; or the
             real set's and the synthetic set's; or none, where the score alone is asked for
+
+        Returns
+        -------
+        The score, or scores by name; and an array of parts a stratum, its groups in their order and
+        the scores in theirs. NaN where a score is undefined without some group.
         """
 
 

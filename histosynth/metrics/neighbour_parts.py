@@ -12,9 +12,12 @@ share s_g) are gone, while the others keep their radii, two kinds of groups take
 where q is a with the means of its rows and columns taken off (c as in `centred_parts`). Leaving
 out balls is seen through the rows at hand only, and which of them happen to lose their last ball is
 mostly chance: an interaction of balls and rows, which is in r already. A jackknife counts it again
-(Efron & Stein 1981), so its errors are up to two and a half times as large as they should be.
-kappa takes that share away. Where rows and balls are of the same patient, who is then gone as a
-whole, its a is taken to be as large as that of its balls with other patients.
+(Efron & Stein 1981), so its errors are up to twice as large as they should be, those of differences
+nearly three times. kappa takes that share away. Where rows and balls are of the same patient, who
+is then gone as a whole, its a is taken to be as large as that of its balls with other patients.
+
+Clipped density is a ratio of two such means, N / D, with parts (e_N - N / D e_D) / D. What clips
+it, and what makes clipped coverage a share of good rows, multiplies the parts by its slope.
 """
 
 from __future__ import annotations
@@ -31,19 +34,26 @@ from histosynth.metrics.neighbours import NeighbourCounts, good_share
 from histosynth.metrics.reference import Reference
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from histosynth.metrics.pairwise import Groups
 
 
 class NeighbourStatistic(GroupStatistic):
-    """Precision, recall, density and coverage, and the latter two clipped.
+    """precision, recall, density, coverage, clipped_density and clipped_coverage, in one run.
 
     Parameters
     ----------
     k : neighbours of the balls, where there is no `reference`
     reference : of the very real set that is to come, which saves comparing it with itself again
     narrow : as of `KernelStatistic`; which rows lie in which balls is decided in float64
+
+    Raises
+    ------
+    InputError
+        When it is used: k not smaller than both numbers of rows, or another width than that of the
+        `reference`.
     """
 
     def __init__(
@@ -56,7 +66,10 @@ class NeighbourStatistic(GroupStatistic):
 
         dtype = np.float32 if self.narrow else np.float64
         reference = self.reference or Reference(sets.real.astype(dtype), k=self.k)
-        ours, theirs = _numbered(sets.real_groups), _numbered(sets.synthetic_groups)
+        ours, theirs = (
+            _numbered(names, reference.features.device)
+            for names in (sets.real_groups, sets.synthetic_groups)
+        )
         counts = reference.compare(
             sets.synthetic.astype(dtype),
             dtype=torch.float32 if self.narrow else torch.float64,
@@ -66,6 +79,8 @@ class NeighbourStatistic(GroupStatistic):
         scores = counts.scores()
         if not strata:
             return scores, []
+        if min(len(ours[0]), len(theirs[0])) < 2:  # nothing is left without the one
+            return scores, [np.full((len(shares), len(scores)), np.nan) for shares in strata]
         names = _Names(ours[0], theirs[0], paired=len(strata) == 1)
         found = list(_parts(counts, scores, names).values())
         sides = [
@@ -188,11 +203,11 @@ def _through(function: Callable[[float], float], at: float, parts: Pair) -> Pair
     return slope * parts[0], slope * parts[1]
 
 
-def _numbered(names: np.ndarray) -> tuple[np.ndarray, Groups]:
-    """The different names, and every row's number among them."""
+def _numbered(names: np.ndarray, device: torch.device) -> tuple[np.ndarray, Groups]:
+    """The different names, and every row's number among them on the device."""
     import torch
 
     from histosynth.metrics.pairwise import Groups
 
     found, index = np.unique(names, return_inverse=True)
-    return found, Groups(torch.from_numpy(index), len(found))
+    return found, Groups(torch.from_numpy(index).to(device), len(found))

@@ -46,7 +46,7 @@ def jackknife_interval(
     """Delete-a-group jackknife interval of a score of two feature sets.
 
     One group is left out at a time, which gives its part in the score's error (`deletion_parts`;
-    of neighbour scores: :mod:`histosynth.metrics.neighbour_parts`);
+    by `NeighbourStatistic`: :mod:`histosynth.metrics.neighbour_parts`);
     the variance is the sum of the squared parts. Where both sets come from the same patients, as
     where conditions are taken from the very patients of the real set, a patient is left out of
     both at once, and what it does to both alike cancels. Else the groups of the real set come
@@ -67,8 +67,10 @@ def jackknife_interval(
     real_groups
         (n,) patient (or slide) of every real row.
     statistic
-        ``statistic(real, synthetic)``: a float, or a dict of floats (such as `prdc`'s); or a
-        :class:`~histosynth.metrics.leave_out.GroupStatistic`, which costs about one evaluation.
+        ``statistic(real, synthetic)``: a float, or a dict of floats; or a
+        :class:`~histosynth.metrics.leave_out.GroupStatistic`, which costs about one evaluation. For
+        neighbour scores take `NeighbourStatistic`: of `prdc`, as of any function, the jackknife
+        is a plain one, and its intervals too wide.
     synthetic_groups
         (m,) group of every synthetic row: the patient its condition came from, where there is
         one; a name that `real_groups` has too is the same patient. Default: `max_groups` random
