@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def forked(work: Callable[[], None]) -> int:
 
 def step_of(folder: Path) -> int:
     for name in ("state.pt", "previous.pt"):  # between two renames there is only the second
-        if (folder / "state" / name).exists():
+        with suppress(FileNotFoundError):
             return torch.load(folder / "state" / name, weights_only=True)["step"]
     return 0
 
