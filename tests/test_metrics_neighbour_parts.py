@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from grouped_sets import sets
 
 from histosynth.metrics import (
     NeighbourStatistic,
@@ -14,14 +15,6 @@ from histosynth.metrics import (
 
 K = 3
 NAMES = ("precision", "recall", "density", "coverage", "clipped_density", "clipped_coverage")
-
-
-def sets(n: int, m: int, d: int):
-    """Two sets of unlike means, with groups of unequal size; the last of each is the other's."""
-    rng = np.random.default_rng(n + d)
-    real, synthetic = rng.normal(size=(n, d)), 1.2 * rng.normal(size=(m, d)) + 0.3
-    groups = rng.choice(["a", "b", "c", "d"], n, p=[0.1, 0.2, 0.3, 0.4])
-    return real, synthetic, groups, rng.choice(["b", "d", "e"], m)
 
 
 def apart(a, b):

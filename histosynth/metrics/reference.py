@@ -116,7 +116,6 @@ class Reference:
 
     def _compared_in(self, dtype: torch.dtype) -> tuple[Points, Within]:
         """The real set about its mean, and compared with itself."""
-
         from histosynth.metrics.pairwise import Points, compare_within
 
         if dtype not in self._compared:
