@@ -3,9 +3,10 @@
 Patients have a look of their own (a random effect), so tiles of one patient are not independent.
 Every case draws real and synthetic tiles anew, many times, and counts the intervals that hold the
 truth: for scores of two sets their expectation at this number of tiles and patients (the mean over
-all draws), for shares the population's value, and for the extrapolated Fréchet distance the closed
-form of the two populations. Columns: spread is the standard deviation
-of the score over draws, error the root mean square of its estimates; a ratio above 1 is too wide.
+all draws; of clipped scores, a bent function of such an expectation, the median), for shares the
+population's value, and for the extrapolated Fréchet distance the closed form of the two
+populations. Columns: spread is the standard deviation of the score over draws, error the root mean
+square of its estimates; a ratio above 1 is too wide.
 
 Synthetic tiles are asked for by the real test patients (`shared`), by other patients (`other`), or
 by nobody (`none`). Two conditions differ in their variety; their difference is compared in pairs.
@@ -123,12 +124,18 @@ def scores_of_sets(case: Case, *, seed: int) -> Iterator[Tally]:
         drawn.append([jackknife_of(real, patients, made, behind) for made in conditions])
     for score in drawn[0][0]:
         alone = [both[0][score] for both in drawn]
-        if np.mean([math.isnan(i.ci_low) for i in alone]) > 0.05:  # at their bound: no interval
-            continue
-        yield tally(case, score, alone)
+        middle = np.median if score.startswith("clipped") else np.mean
+        if known(alone):
+            yield tally(case, score, alone, float(middle([interval.value for interval in alone])))
         pairs = [paired_difference({0: a[score]}, {0: b[score]}) for a, b in drawn]
         found = [Interval(p.value, p.ci_low, p.ci_high, p.se) for p in pairs]
-        yield tally(case, f"{score}, difference", found)
+        if known(found):
+            yield tally(case, f"{score}, difference", found)
+
+
+def known(found: list[Interval]) -> bool:
+    """Not where many draws have no interval, as scores at their bound and their differences."""
+    return np.mean([math.isnan(i.ci_low) for i in found]) <= 0.05
 
 
 def extrapolated(case: Case, *, seed: int) -> Iterator[Tally]:

@@ -5,6 +5,7 @@ import pytest
 from grouped_sets import sets
 
 from histosynth.metrics import (
+    Contributions,
     NeighbourStatistic,
     Reference,
     clipped_scores,
@@ -12,6 +13,7 @@ from histosynth.metrics import (
     paired_difference,
     prdc,
 )
+from histosynth.metrics.contributions import Bend, bent_interval, t_interval, weighted_sum
 
 K = 3
 NAMES = ("precision", "recall", "density", "coverage", "clipped_density", "clipped_coverage")
@@ -65,6 +67,7 @@ def parts_one_by_one(value, hits, rows, balls, paired):
 @pytest.mark.parametrize(("n", "m", "d"), [(120, 90, 4), (60, 80, 12)])
 def test_every_part_is_that_of_the_equations(n, m, d, paired):
     real, synthetic, ours, theirs = sets(n, m, d)
+    synthetic = 1.5 * synthetic  # clear of the bound of clipped density
     if not paired:
         theirs = np.char.add("other ", theirs)
     found = jackknife_interval(
@@ -184,6 +187,32 @@ def test_shares_that_no_patient_moves_have_no_interval():
     for name in ("precision", "recall", "coverage"):
         assert found[name].value == 1
         assert np.isnan(found[name].ci_low)
+
+
+@pytest.mark.parametrize("expected", [0.85, 0.95, 1.0, 1.1])
+def test_the_interval_of_a_clipped_score_holds_the_clip_of_what_is_expected(expected):
+    rng = np.random.default_rng(5)
+    held, at_bound = 0, 0
+    for _ in range(400):
+        looks = expected + 0.3 * rng.normal(size=20)  # of 20 patients; their mean is clipped
+        parts = (looks - looks.mean()) / np.sqrt(20 * 19)
+        of_patients = Contributions(dict(zip("abcdefghijklmnopqrst", parts, strict=True)))
+        value = min(looks.mean(), 1.0)
+        bend = Bend(looks.mean(), lambda x: min(x, 1.0))
+        found = bent_interval(value, bend, of_patients)
+        straight = t_interval(looks.mean(), of_patients)
+        assert found.value == value
+        assert found.ci_low == min(straight.ci_low, 1.0)
+        if straight.ci_high < 1:
+            assert (found.ci_high, found.se) == pytest.approx((straight.ci_high, straight.se))
+            assert found.contributions == weighted_sum([(1.0, of_patients)])
+        if value == 1:
+            at_bound += 1
+            assert found.contributions is None  # no difference is told from another's
+        held += found.ci_low <= min(expected, 1.0) <= found.ci_high
+    # Below the bound 95 %, at and above it at least as often; 0.92 once in 300 runs.
+    assert held / 400 >= 0.92
+    assert (at_bound > 100) == (expected >= 1)
 
 
 @pytest.mark.parametrize("one", ["one", "a"])

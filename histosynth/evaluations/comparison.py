@@ -239,7 +239,10 @@ def _pair(score: Score, first: str, second: str, a: Seeds, b: Seeds) -> Comparis
         seed_sd=found.seed_sd,
     )
     if np.isnan(found.p):
-        reason = "no error patient by patient is known of one of the two scores"
+        reason = (
+            "no error patient by patient is known of one of the two scores (a clipped score near "
+            "its bound has none)"
+        )
         return replace(made, status="not_applicable", reason=reason)
     return made
 

@@ -8,7 +8,7 @@ then cancels, which no interval of either score can show.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -185,6 +185,46 @@ def t_interval(
     reach = stdtrit(contributions.freedom, (1 + confidence) / 2) * np.sqrt(variance)
     low, high = np.clip([value - reach, value + reach], *bounds)
     return Interval(value, float(low), float(high), float(np.sqrt(variance)), contributions)
+
+
+@dataclass(frozen=True)
+class Bend:
+    """A score that is a rising function of another number, `at`, whose error is known."""
+
+    at: float
+    function: Callable[[float], float]
+
+
+def bent_interval(
+    value: float,
+    bend: Bend,
+    contributions: Contributions,
+    *,
+    confidence: float = 0.95,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> Interval:
+    """The function of the ends of the inner number's interval: no symmetric one near a bound.
+
+    It holds the function of the inner number's expectation. A score at its bound has an interval
+    below it. Its standard error, and the parts that differences are made of, are the inner ones by
+    the longer arm of the interval over the inner arm. With one arm less than half the other, as
+    near a bound, the parts are None: what two such scores share does not cancel in a difference.
+
+    Parameters
+    ----------
+    value : the function there
+    contributions : parts of the inner number
+    confidence, bounds : as of `t_interval`
+    """
+    inner = t_interval(bend.at, contributions, confidence=confidence)
+    if not inner.se > 0:
+        return Interval(value, se=inner.se, contributions=inner.contributions)
+    low, high = (bend.function(x) for x in (inner.ci_low, inner.ci_high))
+    shorter, longer = sorted([value - low, high - value])
+    slope = longer / (inner.ci_high - bend.at)
+    outer = weighted_sum([(slope, contributions)]) if shorter >= longer / 2 > 0 else None
+    low, high = np.clip([low, high], *bounds).tolist()
+    return Interval(value, low, high, slope * inner.se, outer)
 
 
 def recentred(interval: Interval, value: float) -> Interval:

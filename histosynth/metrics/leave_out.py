@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from histosynth.errors import InputError
-from histosynth.metrics.contributions import deletion_parts
+from histosynth.metrics.contributions import Bend, deletion_parts
 from histosynth.metrics.frechet import FeatureStatistics, frechet_distance
 from histosynth.metrics.kernel import kernel_named, points_of
 
@@ -50,29 +50,44 @@ class GroupedSets:
     synthetic_groups: np.ndarray
 
 
+@dataclass(frozen=True)
+class Parts:
+    """Scores, and what their errors are made of.
+
+    Attributes
+    ----------
+    score
+        One, or several by name.
+    strata
+        An array of parts (groups, scores) a stratum, whose squares add up: its groups in their
+        order and the scores in theirs. NaN where a score is undefined without some group.
+    bends
+        By name, of the scores whose parts are those of an inner number.
+    """
+
+    score: Score
+    strata: list[np.ndarray]
+    bends: Mapping[str, Bend] = field(default_factory=dict)
+
+
 class GroupStatistic(ABC):
     """A score of two sets that tells each group's part in its error without starting anew."""
 
     @abstractmethod
-    def parts(self, sets: GroupedSets, strata: Sequence[Shares]) -> tuple[Score, list[np.ndarray]]:
-        """The score, and of every stratum the parts (groups, scores) whose squares add up.
+    def parts(self, sets: GroupedSets, strata: Sequence[Shares]) -> Parts:
+        """The score, and of every stratum each group's parts in its error.
 
         Parameters
         ----------
         strata : one of both sets' groups, which are then left out of both sets at once; or the
             real set's and the synthetic set's; or none, where the score alone is asked for
-
-        Returns
-        -------
-        The score, or scores by name; and an array of parts a stratum, its groups in their order and
-        the scores in theirs. NaN where a score is undefined without some group.
         """
 
 
 class LeavingOut(GroupStatistic):
     """A score that can leave groups out: a delete-a-group jackknife."""
 
-    def parts(self, sets: GroupedSets, strata: Sequence[Shares]) -> tuple[Score, list[np.ndarray]]:
+    def parts(self, sets: GroupedSets, strata: Sequence[Shares]) -> Parts:
         without = self.leaving_out(sets)
         estimate = without(None, None)
         value = _values(estimate)
@@ -91,7 +106,7 @@ class LeavingOut(GroupStatistic):
                 for name in shares
             ]
             found.append(deletion_parts(value, np.array(rest), np.array(list(shares.values()))))
-        return estimate, found
+        return Parts(estimate, found)
 
     @abstractmethod
     def leaving_out(self, sets: GroupedSets) -> Without:

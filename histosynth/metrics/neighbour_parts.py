@@ -17,7 +17,7 @@ nearly three times. kappa takes that share away. Where rows and balls are of the
 is then gone as a whole, its a is taken to be as large as that of its balls with other patients.
 
 Clipped density is a ratio of two such means, N / D, with parts (e_N - N / D e_D) / D. What clips
-it, and what makes clipped coverage a share of good rows, multiplies the parts by its slope.
+it, and what makes clipped coverage a share of good rows, bends the interval (`bent_interval`).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from histosynth.metrics.contributions import centred_parts
-from histosynth.metrics.leave_out import GroupedSets, GroupStatistic, Score, Shares
+from histosynth.metrics.contributions import Bend, centred_parts
+from histosynth.metrics.leave_out import GroupedSets, GroupStatistic, Parts, Shares
 from histosynth.metrics.neighbours import NeighbourCounts, good_share
 from histosynth.metrics.reference import Reference
 
@@ -61,7 +61,7 @@ class NeighbourStatistic(GroupStatistic):
     ) -> None:
         self.k, self.reference, self.narrow = k, reference, narrow
 
-    def parts(self, sets: GroupedSets, strata: Sequence[Shares]) -> tuple[Score, list[np.ndarray]]:
+    def parts(self, sets: GroupedSets, strata: Sequence[Shares]) -> Parts:
         import torch
 
         dtype = np.float32 if self.narrow else np.float64
@@ -78,11 +78,13 @@ class NeighbourStatistic(GroupStatistic):
         )[1]
         scores = counts.scores()
         if not strata:
-            return scores, []
+            return Parts(scores, [])
         if min(len(ours[0]), len(theirs[0])) < 2:  # nothing is left without the one
-            return scores, [np.full((len(shares), len(scores)), np.nan) for shares in strata]
+            unknown = [np.full((len(shares), len(scores)), np.nan) for shares in strata]
+            return Parts(scores, unknown)
         names = _Names(ours[0], theirs[0], paired=len(strata) == 1)
-        found = list(_parts(counts, scores, names).values())
+        by_score, bends = _parts(counts, names)
+        found = [by_score[name] for name in scores]
         sides = [
             [dict(zip(own, of[i], strict=True)) for of in found]
             for i, own in enumerate((names.real, names.synthetic))
@@ -90,10 +92,11 @@ class NeighbourStatistic(GroupStatistic):
         if len(strata) == 1:
             both = zip(*sides, strict=True)
             sides = [[{g: a.get(g, 0.0) + b.get(g, 0.0) for g in strata[0]} for a, b in both]]
-        return scores, [
+        parts = [
             np.array([[of[group] for of in side] for group in shares])
             for side, shares in zip(sides, strata, strict=True)
         ]
+        return Parts(scores, parts, bends)
 
 
 @dataclass(frozen=True)
@@ -114,8 +117,8 @@ Pair = tuple[np.ndarray, np.ndarray]
 """Parts of the real and of the synthetic groups."""
 
 
-def _parts(counts: NeighbourCounts, scores: dict[str, float], names: _Names) -> dict[str, Pair]:
-    """Parts in the error of every score, in the order of the scores."""
+def _parts(counts: NeighbourCounts, names: _Names) -> tuple[dict[str, Pair], dict[str, Bend]]:
+    """Parts in the error of every score, or of the inner number of one that is bent."""
     k, ours, theirs = counts.k, counts.ours, counts.theirs
     n, m = len(ours.index), len(theirs.index)
 
@@ -134,17 +137,15 @@ def _parts(counts: NeighbourCounts, scores: dict[str, float], names: _Names) -> 
         """Of a mean over real rows, with synthetic balls; or over real balls, with who is in."""
         return _row_mean(value, found, ours, theirs, names.across)
 
+    above, below, covered = (
+        float(filled(of.sum(dim=1)).mean())
+        for of in (counts.clipped, counts.own, counts.strictly_inside)
+    )
+
     def clipped_density() -> Pair:
-        above, below = (float(filled(of.sum(dim=1)).mean()) for of in (counts.clipped, counts.own))
         balls, rows = of_synthetic(filled, counts.clipped)
         both = _row_mean(filled, counts.own, ours, ours, np.eye(ours.number, dtype=bool))
-        parts = (balls - above / below * sum(both)) / below, rows / below
-        return _through(lambda x: min(x, 1.0), above / below, parts)
-
-    def clipped_coverage() -> Pair:
-        covered = float(filled(counts.strictly_inside.sum(dim=1)).mean())
-        parts = of_real(filled, counts.strictly_inside)
-        return _through(lambda x: good_share(x, n, m, k), covered, parts)
+        return (balls - above / below * sum(both)) / below, rows / below
 
     found = {
         "precision": of_synthetic(hit, counts.around),
@@ -152,9 +153,13 @@ def _parts(counts: NeighbourCounts, scores: dict[str, float], names: _Names) -> 
         "density": of_synthetic(lambda found: found.double() / k, counts.around),
         "coverage": of_real(hit, counts.inside),
         "clipped_density": clipped_density(),
-        "clipped_coverage": clipped_coverage(),
+        "clipped_coverage": of_real(filled, counts.strictly_inside),
     }
-    return {name: found[name] for name in scores}
+    bends = {
+        "clipped_density": Bend(above / below, lambda x: min(x, 1.0)),
+        "clipped_coverage": Bend(covered, lambda x: good_share(x, n, m, k)),
+    }
+    return found, bends
 
 
 def _row_mean(
@@ -189,18 +194,6 @@ def _row_mean(
     of_balls = np.square(part).sum()
     kept = max(0.0, 1 - np.square(chance).sum() / of_balls) if of_balls else 0.0
     return centred_parts(means, t), np.sqrt(kept) * part
-
-
-def _through(function: Callable[[float], float], at: float, parts: Pair) -> Pair:
-    """Parts of a function of a score, by its slope within one standard error.
-
-    Of the steeper side: where a score meets its bound, the error is that of the way back.
-    """
-    error = float(np.sqrt(sum(np.square(side).sum() for side in parts)))
-    here = function(at)
-    steeper = max(function(at + error) - here, here - function(at - error))
-    slope = steeper / error if error else 0.0
-    return slope * parts[0], slope * parts[1]
 
 
 def _numbered(names: np.ndarray, device: torch.device) -> tuple[np.ndarray, Groups]:

@@ -21,6 +21,7 @@ from histosynth.errors import InputError
 from histosynth.metrics.contributions import (
     Contributions,
     Interval,
+    bent_interval,
     deletion_parts,
     effective_groups,
     t_interval,
@@ -118,8 +119,8 @@ def jackknife_interval(
     strata = [_shares(list(sides))] if shared else [_shares([names]) for names in sides]
     if min(len(shares) for shares in strata) < 2:
         strata = []
-    score, found = grouped.parts(GroupedSets(real, synthetic, *sides), strata)
-    estimate = score if isinstance(score, dict) else {"": score}
+    parts = grouped.parts(GroupedSets(real, synthetic, *sides), strata)
+    estimate = parts.score if isinstance(parts.score, dict) else {"": parts.score}
     if not strata:
         alone = {name: Interval(float(value)) for name, value in estimate.items()}
         return alone.get("", alone)
@@ -129,14 +130,19 @@ def jackknife_interval(
     for i, name in enumerate(estimate):
         named = [
             dict(zip(shares, of[:, i].tolist(), strict=True))
-            for shares, of in zip(strata, found, strict=True)
+            for shares, of in zip(strata, parts.strata, strict=True)
         ]
         if synthetic_groups is None:
             error = Contributions(named[0], {}, (tuple(named[1].values()),), (worth[0], np.inf))
         else:
             requested = {} if shared else named[1]
             error = Contributions(named[0], requested, effective=(worth[0], worth[1]))
-        intervals[name] = t_interval(estimate[name], error, confidence=confidence, bounds=bounds)
+        value = float(estimate[name])
+        if bend := parts.bends.get(name):
+            found = bent_interval(value, bend, error, confidence=confidence, bounds=bounds)
+        else:
+            found = t_interval(value, error, confidence=confidence, bounds=bounds)
+        intervals[name] = found
     return intervals.get("", intervals)  # a single score came without a name
 
 
