@@ -126,6 +126,35 @@ def test_duplicates_have_empty_balls_when_strict():
     assert prdc(real, real, k=3, inclusive=True)["precision"] == 1
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("seed", range(40))
+def test_copied_rows_are_at_no_distance_whatever_the_rounding(seed, dtype):
+    rng = np.random.default_rng(seed)
+    real = np.repeat(rng.normal(size=(10, 16)), 6, axis=0).astype(dtype)  # every k-th radius is 0
+    blank = rng.normal(size=(50, 16)).astype(dtype)
+    blank[:30] = blank[0]  # more than half, so the median radius is 0
+    for first, second in ((real, real), (blank, blank), (blank, real)):
+        found = clipped_scores(first, second, k=5)
+        d = np.linalg.norm(first[:, None].astype(float) - second, axis=2)
+        own = np.linalg.norm(first[:, None].astype(float) - first, axis=2)
+        radii = np.sort(own, axis=1)[:, 5]
+        clipped = np.minimum(radii, np.median(radii))[:, None]
+        around = np.minimum((d <= clipped).sum(axis=0), 5).mean()
+        most = np.minimum((own <= clipped).sum(axis=0) - 1, 5).mean()
+        assert found["clipped_density"] == pytest.approx(min(around / most, 1), rel=1e-12)
+    assert prdc(real, real, k=5) == dict.fromkeys(("precision", "recall", "density", "coverage"), 0)
+
+
+@pytest.mark.parametrize("far", [1e4, 1e6])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_one_row_far_away_changes_no_other_rows_neighbours(far, dtype):
+    rng = np.random.default_rng(0)
+    real, synthetic = rng.normal(size=(2, 200, 8)).astype(dtype)
+    real[7] = far
+    theirs = compute_prdc(real.astype(float), synthetic.astype(float), nearest_k=5)
+    assert prdc(real, synthetic) == pytest.approx(theirs)
+
+
 def test_constant_columns_change_nothing():
     real, synthetic = RNG.normal(size=(40, 4)), RNG.normal(size=(40, 4))
     constant = np.full((40, 2), 3.0)

@@ -117,14 +117,15 @@ def radii_with_margin(
 
     Of the real set: plain, strict, and clipped to their median and inclusive.
     """
-    from histosynth.metrics.pairwise import TIE
+    from histosynth.metrics.pairwise import ties
 
-    tie = TIE * max(real.squares.max(), synthetic.squares.max())
-    margin = tie if inclusive else -tie
+    tie, tie_of_theirs = ties(real, ours.radii), ties(synthetic, theirs.radii)
+    sign = 1 if inclusive else -1
     clipped = _clipped(ours.radii) + tie
     # The pairs looked at are those within the first: it may nowhere be smaller than the others.
     first = ours.radii + tie
-    return [first, ours.radii + margin, ours.radii - tie, clipped], theirs.radii + margin
+    of_real = [first, ours.radii + sign * tie, ours.radii - tie, clipped]
+    return of_real, theirs.radii + sign * tie_of_theirs
 
 
 def neighbour_scores(between: Between, real: Points, ours: Within, *, k: int) -> dict[str, float]:
@@ -160,7 +161,7 @@ class NeighbourCounts:
         real_groups: Groups | None = None,
         synthetic_groups: Groups | None = None,
     ) -> None:
-        from histosynth.metrics.pairwise import Groups, nearest_inside
+        from histosynth.metrics.pairwise import Groups, nearest_inside, ties
 
         self.k = k
         _, self.around, _, self.clipped = between.balls_around
@@ -169,7 +170,7 @@ class NeighbourCounts:
         n, m, device = len(self.recalling), len(self.around), self.around.device
         self.ours = real_groups or Groups.of_one(n, device)
         self.theirs = synthetic_groups or Groups.of_one(m, device)
-        kept = nearest_inside(real, ours, _clipped(ours.radii))
+        kept = nearest_inside(real, ours, _clipped(ours.radii) + ties(real, ours.radii))
         self.own = self.ours.counts(n)
         centres, _ = kept.nonzero().T
         self.ours.add(self.own, ours.nearest[kept], centres)
@@ -196,11 +197,10 @@ class NeighbourCounts:
 
 def _clipped(squared_radii: Any) -> Any:
     """Squared radii, at most the square of their median (halfway between two where n is even)."""
-    ordered = squared_radii.sort().values.sqrt()
+    ordered = squared_radii.clamp(min=0).sort().values.sqrt()  # of duplicates rounding may be < 0
     n = len(ordered)
     median = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
-    # The median row's own radius has been through a root and a square, and must still reach it.
-    return squared_radii.clamp(max=median**2 * (1 + 1e-14))
+    return squared_radii.clamp(max=median**2)
 
 
 def good_share(covered: float, n: int, m: int, k: int) -> float:

@@ -20,9 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-# Squared distances nearer than this share of the largest squared norm count as equal, so ties
-# (duplicates, equal sets) fall the same way whatever the chunk and the order of rows.
-TIE = 1e-12
+# Squared distances nearer than this share of the squared norms count as equal (`ties`).
+_TIE = 1e-12
 # Looked at beyond the k nearest, so that float32's order of near ties does not matter.
 _SPARE = 4
 _ROWS_AT_ONCE = 256  # in float64: what fits the cache
@@ -67,7 +66,7 @@ class Points:
 
         The bound of Higham & Mary (2019) for a dot product whose roundings do not conspire,
         c sqrt(width) times the unit roundoff; c = 16 is overstepped with a chance of exp(-128).
-        0 for float64, where ties are told apart by `TIE`.
+        0 for float64, where `ties` count as equal.
         """
         if self.rows.dtype == torch.float64:
             return 0.0
@@ -80,6 +79,16 @@ class Points:
     def blocks(self, chunk: int, first: int = 0) -> list[slice]:
         n = len(self)
         return [slice(start, min(start + chunk, n)) for start in range(first, n, chunk)]
+
+
+def ties(points: Points, squared_radii: Tensor) -> Tensor:
+    """How near to its edge a squared distance counts as on it: float64 (n,), for each ball.
+
+    So ties (duplicates, equal sets) fall the same way whatever the chunk and the order of rows.
+    What lies at the edge has at most twice the squares of the centre and of the radius, whatever
+    other rows there are.
+    """
+    return 3 * _TIE * (points.squares + squared_radii.clamp(min=0))
 
 
 Kernel = Callable[[Tensor, Points, slice, Points, slice], Tensor]
