@@ -6,10 +6,13 @@ truth: for scores of two sets their expectation at this number of tiles and pati
 all draws; of clipped scores, a bent function of such an expectation, the median), for shares the
 population's value, and for the extrapolated Fréchet distance the closed form of the two
 populations. Columns: spread is the standard deviation of the score over draws, error the root mean
-square of its estimates; a ratio above 1 is too wide.
+square of its estimates; a ratio above 1 is too wide. Draws may have no interval (scores at their
+bound, differences of clipped scores near it); where more than one in twenty has none, only their
+number is told.
 
 Synthetic tiles are asked for by the real test patients (`shared`), by other patients (`other`), or
 by nobody (`none`). Two conditions differ in their variety; their difference is compared in pairs.
+A second table holds the mean distance of two sets between which there is nothing to find.
 
     python bench/coverage.py   # a quarter of an hour; --quick: seconds; --case PART: some of it
 """
@@ -31,10 +34,13 @@ from histosynth.metrics import (
     Interval,
     KernelStatistic,
     NeighbourStatistic,
+    classifier_auc,
     cluster_bootstrap,
+    extrapolates,
     frechet_distance,
     frechet_distance_inf,
     jackknife_interval,
+    kernel_distance,
     paired_difference,
     recentred,
 )
@@ -70,6 +76,7 @@ class Tally:
     spread: float
     error: float
     trials: int
+    without: int
 
 
 def draw_patients(rng: np.random.Generator, case: Case) -> np.ndarray:
@@ -125,17 +132,24 @@ def scores_of_sets(case: Case, *, seed: int) -> Iterator[Tally]:
     for score in drawn[0][0]:
         alone = [both[0][score] for both in drawn]
         middle = np.median if score.startswith("clipped") else np.mean
-        if known(alone):
-            yield tally(case, score, alone, float(middle([interval.value for interval in alone])))
+        yield tally(case, score, alone, float(middle([interval.value for interval in alone])))
         pairs = [paired_difference({0: a[score]}, {0: b[score]}) for a, b in drawn]
         found = [Interval(p.value, p.ci_low, p.ci_high, p.se) for p in pairs]
-        if known(found):
-            yield tally(case, f"{score}, difference", found)
+        yield tally(case, f"{score}, difference", found)
 
 
-def known(found: list[Interval]) -> bool:
-    """Not where many draws have no interval, as scores at their bound and their differences."""
-    return np.mean([math.isnan(i.ci_low) for i in found]) <= 0.05
+def told_apart(case: Case, *, seed: int) -> Iterator[Tally]:
+    """Coverage of the classifier's AUC, and of its paired differences."""
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(case.trials):
+        real, patients, conditions, behind = draw_sets(rng, case)
+        groups: dict[str, Any] = {"real_groups": patients, "synthetic_groups": behind}
+        drawn.append([classifier_auc(real, made, **groups) for made in conditions])
+    yield tally(case, "classifier_auc", [alone for alone, _ in drawn])
+    pairs = [paired_difference({0: a}, {0: b}) for a, b in drawn]
+    found = [Interval(p.value, p.ci_low, p.ci_high, p.se) for p in pairs]
+    yield tally(case, "classifier_auc, difference", found)
 
 
 def extrapolated(case: Case, *, seed: int) -> Iterator[Tally]:
@@ -156,15 +170,59 @@ def extrapolated(case: Case, *, seed: int) -> Iterator[Tally]:
         plain.append(interval)
         corrected.append(recentred(interval, frechet_distance_inf(real, made)))
     yield tally(case, "frechet_distance, against the truth", plain, truth)
-    yield tally(case, "frechet_distance_inf, against the truth", corrected, truth)
+    few = "" if extrapolates(case.tiles, case.tiles, case.width) else ", too few tiles"
+    yield tally(case, f"frechet_distance_inf, against the truth{few}", corrected, truth)
+
+
+@dataclass(frozen=True)
+class Null:
+    """Mean of a distance over draws in which there is nothing to find."""
+
+    case: str
+    score: str
+    mean: float
+    error: float
+    draws: int
+
+
+def nothing_to_find(*, quick: bool) -> Iterator[Null]:
+    """Distances of two sets of one population, but of other patients: what patients add.
+
+    Without looks, tiles are independent and both distances are about 0. With them, both sets hold
+    pairs of tiles of one patient, and no such pair lies between the sets.
+    """
+    scores = {"kernel_distance": kernel_distance, "frechet_distance_inf": frechet_distance_inf}
+    width, draws = 16, 20 if quick else 200
+    for patients, look in ((8, LOOK), (20, LOOK), (20, 0.0)):
+        for tiles in (500,) if quick else (500, 2000):
+            rng = np.random.default_rng(patients)
+            behind = np.arange(tiles) % patients
+            found: dict[str, list[float]] = {name: [] for name in scores}
+            for _ in range(draws):
+                sets = [
+                    look * rng.normal(size=(patients, width))[behind]
+                    + math.sqrt(1 + LOOK**2 - look**2) * rng.normal(size=(tiles, width))
+                    for _ in range(2)
+                ]
+                for name, score in scores.items():
+                    found[name].append(score(*sets))
+            alike = f"{patients} patients" if look else "independent tiles"
+            for name, values in found.items():
+                error = float(np.std(values, ddof=1)) / math.sqrt(draws)
+                case = f"{alike} a set, n={tiles} d={width}"
+                yield Null(case, name, float(np.mean(values)), error, draws)
 
 
 def tally(case: Case, score: str, found: list[Interval], truth: float | None = None) -> Tally:
     values = np.array([i.value for i in found])
     truth = values.mean() if truth is None else truth
-    held = np.mean([i.ci_low <= truth <= i.ci_high for i in found])
-    error = math.sqrt(np.mean([i.se**2 for i in found]))
-    return Tally(case.name, score, float(held), float(values.std(ddof=1)), error, len(found))
+    known = [i for i in found if not math.isnan(i.ci_low)]
+    held = error = math.nan
+    if len(known) >= 0.95 * len(found):
+        held = float(np.mean([i.ci_low <= truth <= i.ci_high for i in known]))
+        error = math.sqrt(np.mean([i.se**2 for i in known]))
+    spread, without = float(values.std(ddof=1)), len(found) - len(known)
+    return Tally(case.name, score, held, spread, error, len(found), without)
 
 
 def shares(case: Case, *, seed: int) -> Iterator[Tally]:
@@ -202,6 +260,7 @@ def area_of(label: np.ndarray, score: np.ndarray) -> Callable[[np.ndarray], floa
 def cases(quick: bool) -> Iterator[tuple[Callable[..., Iterator[Tally]], Case]]:
     if quick:
         yield scores_of_sets, Case("shared", 10, 200, 16, False, 40)
+        yield told_apart, Case("other", 10, 200, 16, False, 40)
         yield extrapolated, Case("none", 200, 200, 16, True, 40)
         yield shares, Case("other", 10, 200, 1, False, 40)
         return
@@ -216,7 +275,15 @@ def cases(quick: bool) -> Iterator[tuple[Callable[..., Iterator[Tally]], Case]]:
         yield scores_of_sets, Case(requests, patients, 500, width, False, trials)
     for requests in ("shared", "other", "none"):
         yield scores_of_sets, Case(requests, 20, 2000, 64, False, 120)
-    for tiles, width, trials in ((500, 16, 300), (500, 64, 100), (2000, 64, 60)):
+    for requests, patients, tiles, trials in (
+        ("other", 20, 500, 300),
+        ("other", 20, 2000, 200),
+        ("other", 8, 500, 300),
+        ("shared", 20, 500, 300),
+        ("none", 20, 500, 300),
+    ):
+        yield told_apart, Case(requests, patients, tiles, 16, False, trials)
+    for tiles, width, trials in ((500, 16, 300), (500, 64, 100), (2000, 64, 60), (256, 512, 20)):
         yield extrapolated, Case("none", tiles, tiles, width, True, trials)
     for patients in (8, 20, 40):
         for tiles in (500, 2000):
@@ -232,8 +299,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one line a score instead of a table")
     args = parser.parse_args()
     if not args.json:
-        print("| case | score | coverage | spread | error / spread | draws |")
-        print("| --- | --- | --- | --- | --- | --- |")
+        print("| case | score | coverage | spread | error / spread | draws | no interval |")
+        print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
     started = time.monotonic()
     for seed, (simulate, case) in enumerate(cases(args.quick)):
         if args.case not in f"{simulate.__name__} {case.name}":
@@ -242,12 +309,23 @@ def main() -> None:
             if args.json:
                 print(json.dumps({"bench": "coverage"} | t.__dict__))
                 continue
-            ratio = f"{t.error / t.spread:.2f}"
-            print(
-                f"| {t.case} | {t.score} | {t.covered:.1%} | {t.spread:.3g} | {ratio} "
-                f"| {t.trials} |",
-                flush=True,
+            ratio = f"{t.error / t.spread:.2f}" if t.spread else "-"
+            told = (
+                "- | - | -"
+                if math.isnan(t.covered)
+                else (f"{t.covered:.1%} | {t.spread:.3g} | {ratio}")
             )
+            print(f"| {t.case} | {t.score} | {told} | {t.trials} | {t.without} |", flush=True)
+    if args.case in nothing_to_find.__name__:
+        if not args.json:
+            print("\n| nothing to find | score | mean | its error | draws |")
+            print("| --- | --- | ---: | ---: | ---: |")
+        for none in nothing_to_find(quick=args.quick):
+            if args.json:
+                print(json.dumps({"bench": "coverage"} | none.__dict__))
+                continue
+            told = f"{none.mean:.4f} | {none.error:.4f} | {none.draws}"
+            print(f"| {none.case} | {none.score} | {told} |", flush=True)
     if not args.json:
         print(f"\n{time.monotonic() - started:.0f} s")
 

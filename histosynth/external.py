@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from histosynth.encoders.legacy import LEGACY
 from histosynth.errors import InputError
 from histosynth.files import short_hash
-from histosynth.image_files import codec_of
+from histosynth.image_codecs import ANY_CODEC, Codec, codec_of
+from histosynth.image_files import sizes_of
 from histosynth.imports import (
     ScannedFolder,
     find_masks,
@@ -40,7 +42,8 @@ class Options:
     masks : set -> folder with a mask for every image; the label is then the class that covers most
     classes : names of the masks' values 0, 1, ...
     skip_broken : leave out files that cannot be read
-    allow_codec_mismatch : score JPEG against PNG all the same
+    allow_codec_mismatch : score JPEG against PNG, or against JPEG of another quality, all the same
+    legacy : published protocols to score under too, on images of their own sizes
     """
 
     size: int | None = None
@@ -50,6 +53,7 @@ class Options:
     classes: tuple[str, ...] = ()
     skip_broken: bool = False
     allow_codec_mismatch: bool = False
+    legacy: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,13 +70,18 @@ class External:
     name: str
     images: ScannedFolder
     facts: Mapping[Path, Mapping[str, str]]
-    codec: str
+    codec: Codec
     masks: Path | None = None
 
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) of the first image."""
         return self.images.files[0].size
+
+    @property
+    def sizes(self) -> str:
+        """Of all images, width x height."""
+        return sizes_of(self.images.files)
 
 
 def check_folders(
@@ -101,8 +110,10 @@ def check_folders(
         facts, masks = _facts(name, images, options), options.masks.get(name)
         if masks is not None:
             find_masks([file.path for file in images.files], folder, masks)
-        found[name] = External(name, images, facts, codec_of(images.files), masks)
+        codec = codec_of(image.compression for image in images.files)
+        found[name] = External(name, images, facts, codec, masks)
     _check_alike(found, options)
+    _check_legacy(found, options)
     return found
 
 
@@ -126,6 +137,20 @@ def _facts(name: str, images: ScannedFolder, options: Options) -> dict[Path, dic
         for path, patient in _patients(name, files, folder, options.patients).items():
             facts[path]["patient_id"] = patient
     return facts
+
+
+def patients_of_labels(sets: Mapping[str, External], options: Options) -> list[str]:
+    """What to tell of patients that came with a table of labels: they decide the halves."""
+    labels = options.labels if isinstance(options.labels, Mapping) else {}
+    told = []
+    for name in labels:
+        found = {row["patient_id"] for row in sets[name].facts.values() if "patient_id" in row}
+        if found and not (options.patients is not None and name in (REAL, TRAIN)):
+            told.append(
+                f"patients of {name} taken from its labels table: {len(found)}"
+                + "; none is in both halves of the real images" * (name == REAL)
+            )
+    return told
 
 
 def _patients(name: str, files: Sequence[Path], folder: Path, given: str) -> dict[Path, str]:
@@ -161,12 +186,15 @@ def _check_alike(sets: Mapping[str, External], options: Options) -> None:
     real = sets[REAL]
     for name, other in sets.items():
         if options.size is None and other.size != real.size:
+            if all(width == height for width, height in (real.size, other.size)):
+                remedy = "--size N resizes both to N x N by the same antialiased filter"
+            else:
+                remedy = "crop both to one size (squares can then be resized, by --size)"
             raise InputError(
                 f"images of {real.images.folder} are {_by(real.size)} pixels, those of {name} "
-                f"({other.images.folder}) {_by(other.size)}; --size N resizes both to N x N by the "
-                "same antialiased filter"
+                f"({other.images.folder}) {_by(other.size)}; {remedy}"
             )
-        if other.codec != real.codec and not options.allow_codec_mismatch:
+        if not (other.codec.is_like(real.codec) or options.allow_codec_mismatch):
             raise InputError(
                 f"images of {real.images.folder} are stored as {real.codec}, those of {name} "
                 f"({other.images.folder}) as {other.codec} (png stands for all that loses "
@@ -175,14 +203,28 @@ def _check_alike(sets: Mapping[str, External], options: Options) -> None:
             )
 
 
+def _check_legacy(sets: Mapping[str, External], options: Options) -> None:
+    scored = {name: other for name, other in sets.items() if name != TRAIN}
+    for name, other in scored.items() if options.legacy else ():
+        if len({file.size for file in other.images.files}) > 1:
+            raise InputError(
+                f"--legacy scores images as they came, and those of {name} "
+                f"({other.images.folder}) have several sizes: {other.sizes}; sort them into "
+                "folders, or leave --legacy out"
+            )
+    for protocol in options.legacy:
+        for other in scored.values():
+            LEGACY[protocol].check(sets[REAL].size[::-1], other.size[::-1])
+
+
 def _by(size: tuple[int, int]) -> str:
     return f"{size[0]} x {size[1]}"
 
 
-def protocol_codec(sets: Mapping[str, External]) -> str:
-    """The codec of all sets, or theirs side by side: part of every score's protocol."""
-    codecs = [other.codec for other in sets.values()]
-    return codecs[0] if len(set(codecs)) == 1 else " against ".join(dict.fromkeys(codecs))
+def protocol_codec(sets: Mapping[str, External], name: str) -> Codec:
+    """The codec of a set, which is that of `real` where the two differ by no more than a little."""
+    real, own = sets[REAL].codec, sets[name].codec
+    return real if own.is_like(real) else own
 
 
 def import_external(
@@ -190,17 +232,27 @@ def import_external(
     work: Path,
     options: Options,
     *,
-    codec: str,
+    codec: Codec,
     log: Callable[[str], None],
 ) -> TileSet:
-    """The folder's tile set in `work`, made unless the very same files were imported before."""
+    """The folder's tile set in `work`, made unless the very same files were imported before.
+
+    Parameters
+    ----------
+    codec : what protocols say of its files
+    """
     folder = external.images.folder
     known = [(str(f.path.resolve()), *_stamp(f.path)) for f in external.images.files]
     facts = {str(path): dict(row) for path, row in external.facts.items() if row}
-    identity: list[Any] = [known, facts, options.size, options.skip_broken, codec]
+    told = {"codec": str(codec)} | ({ANY_CODEC: True} if options.allow_codec_mismatch else {})
+    identity: list[Any] = [known, facts, options.size, options.skip_broken, told]
     if external.masks is not None:
         masks = find_masks([file.path for file in external.images.files], folder, external.masks)
-        identity += [options.classes, *((str(m.resolve()), *_stamp(m)) for m in masks.values())]
+        identity += [
+            options.classes,
+            "values",
+            *((str(m.resolve()), *_stamp(m)) for m in masks.values()),
+        ]
     output = work / "sets" / f"{external.name}-{short_hash(identity)}"
     if (output / "tileset.json").is_file():
         log(f"{external.name}: unchanged since it was imported")
@@ -214,7 +266,8 @@ def import_external(
         size=options.size,
         facts=external.facts,
         skip_broken=options.skip_broken,
-        provenance={"codec": codec},
+        provenance=told,
+        scanned=external.images,
     )
 
 

@@ -49,7 +49,8 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         metavar="folders|NAME=TABLE",
         help="score label by label too: `folders` where subfolders are labels, or for each set "
-        "(real=, the synthetic names) a table with the columns image and label",
+        "(real=, the synthetic names) a table with the columns image and label. Where it has a "
+        "column patient_id too, patients are taken from it, as by --patients",
     )
     add(
         "--masks",
@@ -63,7 +64,8 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--classes",
         metavar="NAME,NAME,...",
-        help="with --masks: the classes of the values 0, 1, ...; 255 is unlabelled",
+        help="with --masks: the classes of the values 0, 1, ...; 255 is unlabelled, so store masks "
+        "of 0 and 255 as 0 and 1",
     )
     how = made.add_argument_group("how they are scored")
     add = how.add_argument
@@ -81,7 +83,16 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--allow-codec-mismatch",
         action="store_true",
-        help="score JPEG against PNG, and mark every score",
+        help="score JPEG against PNG or JPEG of another quality, and mark every score",
+    )
+    add(
+        "--legacy",
+        action="append",
+        default=[],
+        choices=["osorio"],
+        help="score as in this published protocol too, in a table apart that ranks nobody: real "
+        "images enlarged, synthetic ones reduced, both as they came (docs/comparable.md). Theirs "
+        "was an Inception network: --encoder inception:weights.pth",
     )
     add("--threads", type=int, default=1, metavar="N", help="CPU threads (default: 1)")
     to = made.add_argument_group("what comes out").add_argument

@@ -36,19 +36,19 @@ STAGE_VERSIONS = {
     "condition_table": 2,
     "train": 3,
     "sample": 3,
-    "external": 3,
+    "external": 4,
     "roundtrip": 2,
     "reference": 1,
     "judge": 1,
-    "fidelity": 4,
+    "fidelity": 5,
     "adherence": 3,
     "utility": 2,
-    "legacy": 1,
-    "memorization": 3,
+    "legacy": 2,
+    "memorization": 4,
     "tissue": 1,
-    "comparison": 1,
-    "selftest": 1,
-    "report": 4,
+    "comparison": 2,
+    "selftest": 2,
+    "report": 5,
 }
 
 # The parts of a study that a stage reads itself; what comes before it reaches it through files.
@@ -215,6 +215,19 @@ class Grid:
         """The encoders whose features its generator is told of."""
         return conditioning_encoders(self._spec(condition).needs)
 
+    def told_of(self, encoder: str) -> set[str]:
+        """The conditions whose generators are told of the very features that this encoder gives.
+
+        It is no independent judge of them.
+        """
+        known = self.study.encoders
+        return {
+            name
+            for name in self.trained
+            if encoder in known
+            and known[encoder] in [known[told] for told in self.conditioning_encoders(name)]
+        }
+
     def by_cluster(self, condition: str) -> bool:
         """Whether its tiles are scored cluster by cluster."""
         scored = condition != OTHER_SITE and not is_point(condition)
@@ -222,9 +235,12 @@ class Grid:
 
     def shows_target(self, condition: str) -> bool:
         """Whether its crops are pixels of the very tile to be made."""
-        named = self.study.conditions.get(condition)
-        signals = (named and named.signals) or []
-        return any(s.kind == "crop" and s.options.get("source") == "same_image" for s in signals)
+        crops = self.crop_options(condition) if self.shows_crops(condition) else None
+        return crops is not None and crops.get("source") == "same_image"
+
+    def shows_crops(self, condition: str) -> bool:
+        """Whether it is made from crops, of whatever tile."""
+        return condition in self.trained and self.crop_options(condition) is not None
 
     def crop_options(self, condition: str) -> dict[str, Any] | None:
         """The options of its crops, None without; for real tiles of the study's first crops."""

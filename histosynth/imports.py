@@ -10,13 +10,14 @@ import numpy as np
 from tqdm import tqdm
 
 from histosynth.errors import InputError
+from histosynth.image_codecs import codec_of
 from histosynth.image_files import (
     ImageFile,
     broken_error,
-    codec_of,
     find_images,
     modes_of,
     read_headers,
+    sizes_of,
 )
 from histosynth.resizing import RESIZE_FILTER, resize
 from histosynth.slides.annotations import class_fractions, downsample_classes, read_mask
@@ -40,11 +41,13 @@ def import_images(
     facts: Mapping[Path, Mapping[str, str]] | None = None,
     skip_broken: bool = False,
     provenance: Mapping[str, Any] | None = None,
+    scanned: "ScannedFolder | None" = None,
     progress: bool = True,
 ) -> TileSet:
     """Write a tile set from a folder of images.
 
-    Its provenance holds the files' modes and codecs as they came, and the names of those skipped.
+    Its provenance holds the files' modes, codecs and, where they were resized, sizes as they came,
+    the values of its masks, and the names of files skipped.
 
     Parameters
     ----------
@@ -61,18 +64,20 @@ def import_images(
     facts : what `labels` would tell of each image, for a caller who knows it already
     skip_broken : leave files out that cannot be read, rather than refuse the folder
     provenance : more to record
+    scanned : what `scan_folder` gave with the same `size`, so that no header is read twice
 
     Raises
     ------
     InputError : no images, images of different sizes (unless `size` is given), of more than 8 bits
-        a channel, a file that cannot be read, a label or mask that is missing or fits no image.
+        a channel, a file that cannot be read, a label or mask that is missing or fits no image,
+        masks that use 255 where a class is meant.
     """
     folder = Path(images)
     if (masks is None) != (not classes):
         raise InputError("--masks and --classes go together: name the class of every mask value")
     if size is not None and size < 1:
         raise InputError(f"--size {size}: expected a side in pixels, 1 or more")
-    images_of = scan_folder(folder, size=size, skip_broken=skip_broken)
+    images_of = scanned or scan_folder(folder, size=size, skip_broken=skip_broken)
     files = [image.path for image in images_of.files]
     if labels:
         facts = read_image_table(files, folder, Path(labels))
@@ -81,10 +86,13 @@ def import_images(
         "images": str(folder),
         "resize": RESIZE_FILTER if size else None,
         "modes": modes_of(images_of.files),
-        "codecs": codec_of(images_of.files),
+        "codecs": str(codec_of(image.compression for image in images_of.files)),
         **(provenance or {}),
     }
+    if size is not None and any(image.size != (size, size) for image in images_of.files):
+        told["native_sizes"] = sizes_of(images_of.files)  # part of every score's protocol
     broken = list(images_of.broken)
+    values: set[int] = set()
     with TileSetWriter(output, classes=classes, provenance=told) as writer:
         for path in tqdm(files, desc=f"import {folder.name}", unit="image", disable=not progress):
             try:
@@ -100,15 +108,19 @@ def import_images(
                 pixels = resize(pixels, (size, size))
             class_map = None
             if masks:
-                class_map = _load_map(
-                    mask_files[path], native, image=path, shape=pixels.shape[:2], classes=classes
-                )
+                mask = _read_values(mask_files[path], native, image=path, classes=classes)
+                values.update(np.flatnonzero(np.bincount(mask.ravel(), minlength=1)).tolist())
+                height, width = pixels.shape[:2]
+                class_map = downsample_classes(mask, (height, width), count=len(classes))
             row = _row(path, folder, (facts or {}).get(path, {}), class_map, classes, len(pixels))
             if label_by_class and row["label"] is None:
                 row["label"] = _commonest(row, classes)
             writer.add(pixels, row, class_map)
         if broken and not (skip_broken and len(broken) < images_of.count):
             raise broken_error(folder, broken, images_of.count)
+        if masks:
+            _check_values(values, Path(masks), classes)
+            told["mask_values"] = sorted(values)
         told["skipped"] = [path.relative_to(folder).as_posix() for path, _ in broken]
         writer.provenance = told
     return TileSet.open(output)
@@ -159,9 +171,11 @@ def _check_sizes(files: Sequence[ImageFile], folder: Path, size: int | None) -> 
             f"{len(paths)} of {w} x {h}, as {paths[0].relative_to(folder)}"
             for (w, h), paths in most[:3]
         )
+        square = all(width == height for width, height in sizes)
         raise InputError(
             f"{folder}: images of {len(sizes)} sizes: {listed}; all tiles of a set have one size: "
-            "give --size to resize them, or sort them into folders"
+            f"{'give --size to resize them' if square else 'crop them to one size'}, or sort them "
+            "into folders"
         )
     for (width, height), paths in sizes.items():
         if size is not None and width != height:
@@ -232,15 +246,10 @@ def find_masks(files: Sequence[Path], folder: Path, masks: Path) -> dict[Path, P
     return {path: by_id[_tile_id(path, folder)] for path in files}
 
 
-def _load_map(
-    path: Path,
-    native: tuple[int, int],
-    *,
-    image: Path,
-    shape: tuple[int, ...],
-    classes: Sequence[str],
+def _read_values(
+    path: Path, native: tuple[int, int], *, image: Path, classes: Sequence[str]
 ) -> np.ndarray:
-    """The class map of an image of `native` (width, height), at `shape`."""
+    """The mask (uint8) of an image of `native` (width, height)."""
     try:
         values = read_mask(path)
     except Exception as error:
@@ -257,7 +266,32 @@ def _load_map(
             f"mask {path}: values {strange[:8].tolist()} have no class; known: {known}, "
             f"{UNLABELLED} (unlabelled). Name all classes in --classes, or correct the mask"
         )
-    return downsample_classes(values.astype(np.uint8), (shape[0], shape[1]), count=len(classes))
+    return values.astype(np.uint8)
+
+
+def _check_values(values: set[int], masks: Path, classes: Sequence[str]) -> None:
+    """Refuse a set's masks where 255 stands for a class, as in masks of black and white.
+
+    With 255 there, two classes at the least must be told apart: a set of one class and the rest
+    has no other sign of what its owner meant by 255.
+    """
+    named = values - {UNLABELLED}
+    if UNLABELLED in values and len(named) < 2:
+        found = " and ".join(map(str, sorted(values)))
+        raise InputError(
+            f"{masks}: the masks hold nothing but {found}; {UNLABELLED} means unlabelled, so "
+            f"{len(named)} of the classes named ({', '.join(classes)}) would be seen. If "
+            f"{UNLABELLED} is a class, as in masks of black and white, store it as 1 and name "
+            "both, as in --classes background,tumour"
+        )
+
+
+def unseen_classes(tiles: TileSet) -> list[str]:
+    """Classes that no mask of an imported set holds while 255, for unlabelled, is there."""
+    values = tiles.provenance.get("mask_values", [])
+    if UNLABELLED not in values:
+        return []
+    return [name for value, name in enumerate(tiles.classes) if value not in values]
 
 
 def _row(

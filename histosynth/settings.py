@@ -127,6 +127,12 @@ class Evaluation(Settings):
     encoders: list[str] = Field(min_length=1)
     neighbours: int = Field(5, ge=1, description="k of precision, recall, density, coverage.")
     min_tiles: int = Field(50, ge=2, description="Fewer tiles than this give no score.")
+    min_subset_tiles: int = Field(
+        20,
+        ge=2,
+        description="The same of the kernel distances of a label, class, site or cluster, which "
+        "have no bias in few tiles; not above min_tiles.",
+    )
     legacy: list[Literal["osorio"]] = Field(
         default_factory=list,
         description="Published protocols, scored too and kept apart as not comparable.",

@@ -61,6 +61,12 @@ rule legacy:
     input:
         real="<results>/tilesets/real/test",
         synthetic=scored_set,
+        # Of somebody else's images, whose size these protocols are about, the files themselves.
+        images=lambda wildcards: (
+            GRID.condition(wildcards.condition).external
+            if wildcards.condition in GRID.external
+            else []
+        ),
     output:
         rows="<results>/metrics/{condition}/seed{seed}/legacy.json",
     log:
@@ -75,12 +81,13 @@ rule legacy:
     params:
         config=CONFIG,
         settings=GRID.legacy_settings,
+        images=lambda wildcards, input: f"--images {input.images}" if input.images else "",
     message:
         "Scoring {wildcards.condition}, seed {wildcards.seed}, under published protocols"
     shell:
         "python scripts/legacy.py --config {params.config} --threads {threads}"
         " --condition {wildcards.condition} --seed {wildcards.seed} --real {input.real}"
-        " --synthetic {input.synthetic} --output {output.rows} 2>&1 | tee {log}"
+        " --synthetic {input.synthetic} {params.images} --output {output.rows} 2>&1 | tee {log}"
 
 
 rule adherence:
@@ -199,7 +206,7 @@ rule memorization:
         synthetic=lambda wildcards: [] if wildcards.condition == "real" else scored_set(wildcards),
         features=neighbour_features,
         table=lambda wildcards: (
-            f"{RESULTS}/condition_table.parquet" if GRID.shows_target(wildcards.condition) else []
+            f"{RESULTS}/condition_table.parquet" if GRID.shows_crops(wildcards.condition) else []
         ),
     output:
         rows="<results>/metrics/{condition}/seed{seed}/memorization.json",

@@ -25,7 +25,8 @@ def main(args: argparse.Namespace) -> None:
     study = Study.load(args.config)
     grid = Grid(study)
     ranked = [name for name in study.conditions if not grid.shows_target(name)]
-    made = compare(args.metrics, ranked)
+    told = {encoder: grid.told_of(encoder) for encoder in study.evaluation.encoders}
+    made = compare(args.metrics, ranked, told=told)
     write_comparison(args.output, made)
     real = sum(bool(row.better) for row in made)
     log(f"{len(made)} comparisons of {len(ranked)} conditions, {real} of them more than chance")

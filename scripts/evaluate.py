@@ -13,16 +13,17 @@ def main(args: argparse.Namespace) -> None:
     from histosynth.evaluations.folders import evaluate_folders
     from histosynth.external import Options
     from histosynth.files import atomic_file
+    from histosynth.image_files import WORK_FOLDER
     from histosynth.report.folders import render_folders
     from histosynth.report.pages import Provenance
 
-    work, table = args.work or args.report.parent / "evaluate-work", args.report.with_suffix(".csv")
+    work, table = args.work or args.report.parent / WORK_FOLDER, args.report.with_suffix(".csv")
     given.check_writable(args.report, table, work / "trial")
     folders = given.name_folders(args.real, args.synthetic, args.train)
     labels = given.read_labels(args.labels, folders)
     masks = given.read_masks(args.masks, args.classes, folders, labels)
     flags = (args.skip_broken, args.allow_codec_mismatch)
-    options = Options(args.size, args.patients, labels, *masks, *flags)
+    options = Options(args.size, args.patients, labels, *masks, *flags, tuple(args.legacy))
     encoders = given.read_encoders(args.encoder)
     scores, checked = evaluate_folders(folders, encoders, work, options, log=log)
     made_by = Provenance(git_commit() or Provenance.commit, command=shlex.join(sys.argv))

@@ -17,6 +17,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--synthetic", type=Path, required=True, help="tile set to score")
     made.add_argument("--real", type=Path, required=True, help="real test tiles")
+    made.add_argument(
+        "--images",
+        type=Path,
+        metavar="FOLDER",
+        help="images that the set was imported from; where they were resized, these are scored",
+    )
     return evaluation_arguments(made)
 
 
@@ -31,7 +37,7 @@ def main(args: argparse.Namespace) -> None:
     started = time.monotonic()
     study = Study.load(args.config)
     scored = Scored(study.study, args.condition, args.seed, set_name(args.synthetic), "legacy")
-    rows = legacy_of_files(scored, args.real, args.synthetic, study=study)
+    rows = legacy_of_files(scored, args.real, args.synthetic, study=study, images=args.images)
     seconds = time.monotonic() - started
     write_rows(args.output, rows, seconds=seconds, versions=software(), protocols=scored.protocols)
 

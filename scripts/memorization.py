@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="ENCODER=TRAIN.npy,TEST.npy[,SYNTHETIC.npy]",
         help="features of these sets, one entry an encoder",
     )
-    made.add_argument("--table", type=Path, help="condition table, where crops show the target")
+    made.add_argument("--table", type=Path, help="condition table, where crops were shown")
     return evaluation_arguments(made)
 
 

@@ -17,6 +17,7 @@ from histosynth.judges.judge import Judge, load_judge, save_judge
 from histosynth.judges.targets import targets_of
 from histosynth.judges.training import train_network
 from histosynth.metrics import boundary_counts, mean_boundary_f
+from histosynth.tilesets import TileSet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -119,9 +120,63 @@ def test_the_judge_on_real_tiles_is_its_own_measure(sets, judges):
     of_real = Scored("tiny", "real", 0, "real/test", "adherence")
     rows, _ = map_rows(of_real, sets["test"], sets["test"], judge=judge, seed=0)
     for metric in ("map_iou_ratio", "map_boundary_f_ratio"):
-        ratio = only(rows, metric=metric, subset="all")
+        ratio = only(rows, condition="real", metric=metric, subset="all")
         assert (ratio.value, ratio.ci_low, ratio.ci_high) == (1, 1, 1)
-    assert {r.condition for r in rows} == {"real"}  # nothing was requested: nothing to shuffle
+    assert {r.condition for r in rows} == {"real", "real~wrong_class"}  # nothing to shuffle
+
+
+def test_the_judge_is_probed_with_wrong_requests_on_real_tiles(sets, judges):
+    judge, real = load_judge(judges / "segmenter"), sets["test"]
+    of_real = Scored("tiny", "real", 0, "real/test", "adherence")
+    rows, _ = map_rows(of_real, real, real, judge=judge, seed=0)
+    turned = (real.maps() + 1) % 3
+    predicted = judge.maps(real.images()).ravel()
+    by_class = jaccard_score(turned.ravel(), predicted, average=None)
+    wrong = only(rows, condition="real~wrong_class", metric="map_iou", subset="all")
+    assert wrong.value == pytest.approx(by_class.mean(), abs=1e-12) and wrong.value < 0.1
+    for name, expected in zip(CLASSES, by_class, strict=True):
+        row = only(rows, condition="real~wrong_class", metric="map_iou", subset=f"class={name}")
+        assert row.value == pytest.approx(expected, abs=1e-12)
+    own = only(rows, condition="real", metric="map_iou", subset="all")
+    ratio = only(rows, condition="real~wrong_class", metric="map_iou_ratio", subset="all")
+    assert ratio.value == pytest.approx(wrong.value / own.value)
+
+
+def test_a_judge_that_knows_no_labels_is_found_out_by_the_wrong_ones(sets, judges):
+    of_real = Scored("tiny", "real", 0, "real/test", "adherence")
+    found = {}
+    for name, judge in (
+        ("good", load_judge(judges / "classifier")),
+        ("blind", Judge("classifier", LABELS, OnlyDisc(), "blind")),
+    ):
+        rows, _ = label_rows(of_real, sets["test"], sets["test"], judge=judge, seed=0)
+        found[name] = [
+            only(rows, condition=who, metric="label_accuracy", subset="all").value
+            for who in ("real", "real~wrong_class")
+        ]
+    assert found["good"][0] > 0.9 > 0.1 > found["good"][1]
+    assert found["blind"] == [0.5, 0.5]
+
+
+def test_each_site_has_its_own_score_over_that_of_its_real_tiles(sets, judges):
+    judge = load_judge(judges / "classifier")
+    real, made = (TileSet.open(sets[name].folder) for name in ("test", "obeys"))
+    for tiles in (real, made):
+        tiles.table["site"] = np.where(np.arange(60) < 24, "a", "b")
+    made.table.loc[:11, "label"] = made.table["label"][1:13].to_numpy()  # half of a is disobeyed
+    rows, columns = label_rows(scored("label"), real, made, judge=judge, seed=0)
+    for site, here in (("a", slice(24)), ("b", slice(24, 60))):
+        row = only(rows, condition="label", metric="label_accuracy", subset=f"site={site}")
+        assert row.value == pytest.approx(columns["label_hit"][here].mean())
+        assert (row.n_real, row.n_synthetic) == (row.n_synthetic, len(range(60)[here]))
+        _, wanted = targets_of("classification", real, LABELS)
+        of_real = (judge.labels(real.images()).argmax(1) == wanted)[here].mean()
+        ratio = only(rows, condition="label", metric="label_accuracy_ratio", subset=f"site={site}")
+        assert ratio.value == pytest.approx(row.value / of_real)
+    assert not [r for r in rows if "~" in r.condition and r.subset.startswith("site=")]
+    made.table["site"] = "a"  # as where one site alone was sampled for
+    rows, _ = label_rows(scored("label"), real, made, judge=judge, seed=0)
+    assert {r.subset for r in rows if r.subset.startswith("site=")} == {"site=a"}
 
 
 class OnlyGround(torch.nn.Module):
@@ -134,6 +189,17 @@ class OnlyGround(torch.nn.Module):
     def forward(self, images):
         n, _, height, width = images.shape
         return self.logits.view(1, 3, 1, 1).expand(n, 3, height, width)
+
+
+class OnlyDisc(torch.nn.Module):
+    """A classifier that says disc, whatever it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.logits = torch.nn.Parameter(torch.tensor([1.0, 0.0]), requires_grad=False)
+
+    def forward(self, images):
+        return self.logits.expand(len(images), 2)
 
 
 def test_a_class_in_no_tile_is_not_applicable_and_named(sets, tmp_path):

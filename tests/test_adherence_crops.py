@@ -96,6 +96,22 @@ def test_a_generator_that_follows_its_crops_is_told_from_one_that_does_not(crops
     assert {r.subset for r in rows} == {"all", "class=ground", "class=disc", "class=square"}
 
 
+def test_a_site_whose_crops_are_not_followed_is_told_from_one_whose_are(crops, tmp_path):
+    study, test, sets, table = crops
+    sites = np.where(np.arange(N) % 4 < 2, "a", "b")
+    with TileSetWriter(tmp_path / "mixed", classes=CLASSES) as writer:
+        for i, site in enumerate(sites):
+            source = sets["obeys" if site == "a" else "ignores"]
+            told = source.table.iloc[i][["tile_id", "slide_id", "patient_id", "source_tile_id"]]
+            writer.add(source.image(i), told.to_dict() | {"site": site}, source.map(i))
+    real, made = TileSet.open(test.folder), TileSet.open(tmp_path / "mixed")
+    real.table["site"] = sites
+    rows, _ = crop_rows(scored("crops"), study, real=real, synthetic=made, table=table)
+    overall, a, b = (only(rows, condition="crops", subset=s) for s in ("all", "site=a", "site=b"))
+    assert a.value > 0.9 and abs(b.value - 0.5) < 0.15  # half as many pieces as above
+    assert a.n_synthetic + b.n_synthetic == overall.n_synthetic
+
+
 def test_real_tiles_are_held_against_crops_of_themselves(crops):
     rows, _ = rows_of(crops, "test", condition="real")
     assert only(rows, subset="all").value > 0.9
@@ -198,7 +214,7 @@ def test_requested_clusters_are_found_again_by_another_encoder(clustered):
     assert np.trace(facts["asked_found"]) / N == pytest.approx(value.value)
     by_cluster = only(rows, condition="types", metric="cluster_accuracy", subset="cluster=1")
     assert by_cluster.value == pytest.approx(facts["asked_found"][1][1] / 16)
-    wrong = only(rows, condition="types~wrong_class", metric="cluster_accuracy")
+    wrong = only(rows, condition="types~wrong_class", metric="cluster_accuracy", subset="all")
     assert wrong.value < 0.1
 
 
@@ -216,7 +232,7 @@ def test_who_ignores_the_cluster_scores_as_shuffled_requests_do(clustered):
 
 def test_the_cluster_judge_on_real_tiles_is_its_own_measure(clustered):
     rows, _, _ = clusters_of(clustered, "test", condition="real")
-    ratio = only(rows, metric="cluster_accuracy_ratio", subset="all")
+    ratio = only(rows, condition="real", metric="cluster_accuracy_ratio", subset="all")
     assert (ratio.value, ratio.ci_low, ratio.ci_high) == (1, 1, 1)
 
 

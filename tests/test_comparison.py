@@ -10,9 +10,14 @@ import yaml
 from conftest import ROOT
 
 from histosynth.errors import InputError
-from histosynth.evaluations.comparison import compare, read_comparison, write_comparison
+from histosynth.evaluations.comparison import (
+    compare,
+    compare_rows,
+    read_comparison,
+    write_comparison,
+)
 from histosynth.evaluations.rows import Scored, write_rows
-from histosynth.metrics import Interval, cluster_bootstrap, holm
+from histosynth.metrics import Contributions, Interval, cluster_bootstrap, holm
 
 PATIENTS = np.arange(12)
 RNG = np.random.default_rng(0)
@@ -79,6 +84,52 @@ def test_seeds_are_averaged_and_what_is_left_out_is_not_compared(tmp_path):
     assert row.seed_sd == pytest.approx(0.1) and (row.first_seeds, row.second_seeds) == (3, 3)
     (alone,) = compare([files[0], files[3]], ["map", "label"])
     assert np.isnan(alone.seed_sd) and alone.p < row.p  # one seed tells nothing of the others
+
+
+def test_a_condition_that_was_told_of_the_features_is_in_no_family_of_theirs(tmp_path):
+    gains = {"map": 0.5, "label": 0.1, "plain": 0.05}
+    files = [write(tmp_path, n, "frechet_distance", g, group="fidelity") for n, g in gains.items()]
+    made = {(r.first, r.second): r for r in compare(files, list(gains), told={"texture": {"map"}})}
+    for with_map in (("map", "label"), ("map", "plain")):
+        row = made[with_map]
+        assert (row.status, row.better) == ("not_applicable", "") and np.isnan(row.p_holm)
+        assert "told of features" in row.reason
+    left = made["label", "plain"]
+    assert left.pairs == 1 and left.p_holm == left.p  # nothing to correct for
+    others = compare(files, list(gains), told={"random": {"map"}})
+    assert {row.pairs for row in others} == {3}
+
+
+def auc(condition, parts, *, value, half):
+    """A row of the classifier's AUC with an interval of that half-width."""
+    scored = Scored("study", condition, 0, condition, "fidelity")
+    error = Contributions(dict(zip("abcdefgh", parts, strict=True)))
+    interval = Interval(value, value - half, value + half, contributions=error)
+    return scored.row("classifier_auc", interval, protocol={}, encoder="texture")
+
+
+def test_an_auc_below_chance_is_no_better_than_chance():
+    parts = 0.001 * RNG.normal(size=(4, 8))
+    values = {"below": (0.3, 0.01), "about": (0.52, 0.03), "above": (0.6, 0.01), "far": (0.9, 0.01)}
+    rows = [
+        auc(name, own, value=value, half=half)
+        for (name, (value, half)), own in zip(values.items(), parts, strict=True)
+    ]
+    made = {(r.first, r.second): r for r in compare_rows(rows, list(values))}
+    assert made["below", "about"].status == "not_applicable"
+    assert "0.5, which is chance" in made["below", "about"].reason
+    # From 0.5 on, not from 0.3.
+    assert made["below", "above"].difference == pytest.approx(-0.1)
+    assert made["above", "far"].difference == pytest.approx(-0.3)
+    better = {names: row.better for names, row in made.items()}
+    assert better == {
+        ("below", "about"): "",
+        ("below", "above"): "below",
+        ("below", "far"): "below",
+        ("about", "above"): "about",
+        ("about", "far"): "about",
+        ("above", "far"): "above",
+    }
 
 
 def test_training_on_synthetic_tiles_is_held_against_training_on_real_ones(tmp_path):

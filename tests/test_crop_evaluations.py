@@ -10,7 +10,7 @@ from histosynth.conditions import TilePool, get_signal
 from histosynth.conditions.table import condition_table, table_targets
 from histosynth.config import Study
 from histosynth.evaluations.adherence_crop import crop_rows
-from histosynth.evaluations.copy_through import copy_through_rows, why_nothing_is_shown
+from histosynth.evaluations.copy_through import copy_through_rows
 from histosynth.tilesets import TileSet, TileSetWriter
 
 SOURCES = ("other_slide", "same_slide", "shuffled_class")
@@ -102,10 +102,3 @@ def test_what_was_shown_is_found_where_it_was_pasted(place, options, tmp_path) -
     assert share == pytest.approx(signal.shown_share(targets).mean())
     if "placement" not in options:  # in place, what is shown lies where it came from
         assert share == pytest.approx(np.mean(area))
-
-
-@pytest.mark.parametrize("source", SOURCES)
-def test_crops_of_other_tiles_hand_over_nothing(source) -> None:
-    reason = why_nothing_is_shown(study_of(source=source), "crops")
-    assert "no pixel of the target" in reason
-    assert ("same slide" in reason) == (source == "same_slide")

@@ -7,53 +7,22 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
+from noise_folders import check, noise, score, write
 from PIL import Image
 
 from histosynth.errors import InputError
 from histosynth.evaluations.embedded import features_of
-from histosynth.evaluations.folders import Scores, evaluate_folders
-from histosynth.external import Options, check_folders
 from histosynth.external_arguments import (
     name_folders,
-    read_encoders,
     read_labels,
     read_masks,
 )
 from histosynth.imports import import_images
-from histosynth.report.folders import render_folders
-
-LEAST = {"real": 20, "": 10}
-
-
-def noise(seed, side=32, channels=3):
-    shape = (side, side, channels) if channels > 1 else (side, side)
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-
-
-def write(folder, count, *, side=32, suffix="png", seed=0):
-    folder.mkdir(parents=True, exist_ok=True)
-    for i in range(count):
-        Image.fromarray(noise(seed + i, side)).save(folder / f"i{i:04}.{suffix}")
-    return folder
-
-
-def check(real, synthetic, **options):
-    return check_folders({"real": real, "theirs": synthetic}, Options(**options), least=LEAST)
 
 
 @pytest.fixture
 def real(tmp_path):
     return write(tmp_path / "real", 20)
-
-
-def score(real, synthetic, work, **options) -> tuple[Scores, str]:
-    """Scores of two folders, and the page about them."""
-    folders = name_folders(real, [f"theirs={synthetic}"], None)
-    encoders = read_encoders([])
-    scores, checked = evaluate_folders(
-        folders, encoders, work, Options(**options), log=lambda _: None
-    )
-    return scores, render_folders(scores, checked, say=lambda _: None)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
@@ -79,6 +48,60 @@ def test_images_of_mixed_modes_are_scored_as_rgb_and_the_page_says_so(real, tmp_
     modes = scores.sets["theirs"].provenance["modes"]
     assert modes == {"RGB": 8, "RGBA": 1, "L": 1, "CMYK": 1, "P": 1}
     assert "1 of mode RGBA" in page and "1 of mode CMYK" in page and "became RGB" in page
+
+
+def test_masks_beside_the_images_are_told_first_with_their_subfolder(real, tmp_path):
+    write(tmp_path / "theirs" / "images", 12, seed=100)
+    masks = tmp_path / "theirs" / "masks"
+    masks.mkdir()
+    for i in range(12):
+        Image.fromarray(noise(i, channels=1) % 3).save(masks / f"i{i:04}.png")
+    _, page = score(real, tmp_path / "theirs", tmp_path / "work")
+    banner = "theirs mixes image modes: 12 of 24 are grey, all in masks/."
+    assert page.index(banner) < page.index("<strong>theirs: ")
+    _, page = score(real, tmp_path / "theirs" / "images", tmp_path / "work")
+    assert "mixes image modes" not in page
+    for path in masks.iterdir():
+        path.rename(masks.parent / "images" / f"mask_{path.name}")
+    _, page = score(real, tmp_path / "theirs", tmp_path / "work")
+    assert "theirs mixes image modes: 12 of 24 are grey." in page
+
+
+def test_labels_without_a_partner_are_told_first_and_those_of_another_case_named(real, tmp_path):
+    theirs = write(tmp_path / "theirs", 12, seed=100)
+    tables = {}
+    for name, folder, labels in (("real", real, "Cancer normal"), ("theirs", theirs, "cancer fat")):
+        words = labels.split()
+        lines = [f"{path.name},{words[i % 2]}" for i, path in enumerate(sorted(folder.iterdir()))]
+        tables[name] = tmp_path / f"{name}.csv"
+        tables[name].write_text("\n".join(["image,label", *lines]))
+    _, page = score(real, theirs, tmp_path / "work", labels=tables)
+    told = "theirs: no real image has the label cancer and fat; no image of theirs has the label "
+    assert page.index(f"{told}Cancer and normal.") < page.index('class="answer"')
+    assert "write cancer and Cancer alike" in page
+    tables["theirs"].write_text(tables["real"].read_text().replace("i001", "x").split("\nx")[0])
+    few = write(tmp_path / "few" / "theirs", 10, seed=100)
+    _, page = score(real, few, tmp_path / "work", labels=tables)
+    assert "no real image has the label" not in page
+
+
+def test_masks_of_black_and_white_are_refused_and_a_class_that_255_may_hide_is_told(real, tmp_path):
+    theirs = write(tmp_path / "theirs", 12, seed=100)
+    masks = {}
+    for name, folder, values in (("real", real, (0, 1, 2)), ("theirs", theirs, (0, 255))):
+        masks[name] = tmp_path / f"masks_{name}"
+        masks[name].mkdir()
+        for i, path in enumerate(sorted(folder.iterdir())):
+            drawn = np.random.default_rng(i).choice(values, (32, 32)).astype(np.uint8)
+            Image.fromarray(drawn).save(masks[name] / path.name)
+    options = {"masks": masks, "classes": ("stroma", "tumour", "fat")}
+    refused = r"masks_theirs: the masks hold nothing but 0 and 255; 255 means unl.*store it as 1"
+    with pytest.raises(InputError, match=refused):
+        score(real, theirs, tmp_path / "work", **options)
+    for path in sorted(masks["theirs"].iterdir())[::2]:
+        Image.fromarray(np.asarray(Image.open(path)) // 255).save(path)
+    _, page = score(real, theirs, tmp_path / "work", **options)
+    assert "No mask of theirs holds fat, while 255 is there." in page
 
 
 @pytest.mark.parametrize("array", [noise(1).astype(np.uint16)[..., 0] * 257, None])
@@ -113,26 +136,6 @@ def test_sizes_that_differ_within_a_set_are_listed_and_can_be_resized(real, tmp_
     Image.fromarray(noise(5, 40)[:20]).save(uneven / "wide.png")
     with pytest.raises(InputError, match=r"wide\.png is 40 x 20 pixels.*crop it first"):
         check(real, uneven, size=32)
-
-
-def test_sets_of_other_sizes_are_refused_and_resized_when_asked(real, tmp_path):
-    larger = write(tmp_path / "larger", 10, side=48)
-    with pytest.raises(InputError, match=r"real are 32 x 32 pixels.*larger\) 48 x 48; --size N"):
-        check(real, larger)
-    scores, _ = score(real, larger, tmp_path / "work", size=32)
-    assert scores.sets["theirs"].size == (32, 32)
-    assert scores.sets["theirs"].provenance["resize"]
-
-
-def test_sets_of_other_codecs_are_refused_and_scored_apart_when_asked(real, tmp_path):
-    jpeg = write(tmp_path / "jpeg", 10, suffix="jpg")
-    with pytest.raises(InputError, match=r"stored as png.*jpeg\) as jpeg.*--allow-codec-mismatch"):
-        check(real, jpeg)
-    marked, page = score(real, jpeg, tmp_path / "work", allow_codec_mismatch=True)
-    assert "Sets of different codecs are compared (real png, theirs jpeg)" in page
-    plain, page = score(real, write(tmp_path / "png", 10), tmp_path / "work")
-    assert "Sets of different codecs" not in page
-    assert not set(marked.rows.protocol.dropna()) & (set(plain.rows.protocol.dropna()) - {""})
 
 
 def test_real_test_images_in_a_synthetic_set_are_counted(real, tmp_path):

@@ -107,7 +107,7 @@ def test_a_larger_set_is_scored_on_as_many_tiles_as_the_study_samples(sets):
 
 
 def test_labels_with_few_tiles_or_none_are_not_applicable(sets):
-    few = SETTINGS.model_copy(update={"min_tiles": 31})
+    few = SETTINGS.model_copy(update={"min_tiles": 31, "min_subset_tiles": 31})
     rows, *_ = fidelity(sets, settings=few)
     row = only(rows, metric="kernel_distance", subset="label=disc")
     assert row.status == "not_applicable" and "30 real and 30 synthetic" in row.reason
@@ -153,8 +153,8 @@ def test_a_protocol_tells_encoder_neighbours_n_and_test_set_apart(sets, tmp_path
     assert differing == {"precision", "recall", "density", "coverage"} | clipped
     fewer = protocols(fidelity(sets, n=40)[0])
     changed = {key for key in fewer if base[key] != fewer[key]}
-    # The kernel distance of a subset is unbiased at every n, and its n varies with the subset.
-    by_subset = {key for key in fewer if key[0] == "kernel_distance" and key[1] != "all"}
+    # No bias of the kernel distances depends on n, which varies with the subset.
+    by_subset = {key for key in fewer if key[0].startswith("kernel") and key[1] != "all"}
     assert by_subset and changed == set(fewer) - by_subset
     other_test = {**sets, "test": write_shapes(tmp_path / "test", 60, seed=77)}
     changed = protocols(fidelity(other_test)[0])
@@ -365,7 +365,10 @@ def test_scripts_go_from_tiles_to_rows(sets, config, tmp_path):
     rows = pd.DataFrame(stored["rows"])
     good, bad = rows[rows["encoder"] == "texture"], rows[rows["encoder"] == "random"]
     assert set(good["metric"]) == set(bad["metric"]) == set(FIDELITY_METRICS)
-    assert (good["status"] == "ok").all() and set(good["protocol"]) <= set(stored["protocols"])
+    given = good[good["status"] == "ok"]
+    assert set(given["protocol"]) <= set(stored["protocols"])
+    assert set(given.loc[given["subset"] == "all", "metric"]) == set(FIDELITY_METRICS)
+    assert good.loc[good["status"] != "ok", "reason"].str.contains("tiles").all()
     assert (good["set"] == "synthetic/map/seed0").all()
     assert (bad["status"] == "failed").all() and bad["reason"].str.contains("no.npy").all()
     assert "no.npy" in done.stderr

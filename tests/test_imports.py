@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from histosynth.errors import InputError
-from histosynth.imports import import_images
+from histosynth.imports import import_images, unseen_classes
 
 
 def noise(size, seed=0):
@@ -95,6 +95,29 @@ def test_a_mask_value_without_a_class_is_named(images, tmp_path):
     with pytest.raises(InputError, match=r"a 1\.png: values \[5\] have no class; known: 0 \(a\)"):
         take(images, tmp_path, masks=folder, classes=["a", "b"])
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "classes"), [((0, 255), "ab"), ((0, 255), "a"), ((1, 255), "ab"), ((255,), "ab")]
+)
+def test_masks_in_which_255_must_be_a_class_are_refused(images, tmp_path, values, classes):
+    folder, _ = write_masks(tmp_path, values=values)
+    found = " and ".join(map(str, values))
+    with pytest.raises(InputError, match=rf"nothing but {found}; 255 means unlab.*store it as 1"):
+        take(images, tmp_path, masks=folder, classes=list(classes))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_class_that_no_mask_holds_is_known_where_255_may_stand_for_it(images, tmp_path):
+    folder, _ = write_masks(tmp_path, values=(0, 1, 255))
+    tiles = take(images, tmp_path, masks=folder, classes=["a", "b", "c"])
+    assert tiles.provenance["mask_values"] == [0, 1, 255] and unseen_classes(tiles) == ["c"]
+    for path in folder.rglob("*.png"):
+        Image.fromarray(np.asarray(Image.open(path)) % 2).save(path)
+    again = import_images(
+        images, tmp_path / "again", masks=folder, classes=["a", "b", "c"], progress=False
+    )
+    assert unseen_classes(again) == []  # nothing that could hide it
 
 
 def test_a_mask_of_another_size_is_named(images, tmp_path):

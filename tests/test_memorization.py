@@ -15,11 +15,11 @@ from histosynth.config import Study
 from histosynth.diffusion.synthetic import add_tiles, synthetic_row
 from histosynth.encoders import load_encoder
 from histosynth.encoders.features import embed_tileset, features_fingerprint, save_features
-from histosynth.evaluations.copy_through import COPY_METRICS, area_correlation
+from histosynth.evaluations.copy_through import COPY_METRICS, OF_TARGET, area_correlation
 from histosynth.evaluations.memorization import DISTANCE_METRICS, memorization_of_files
 from histosynth.evaluations.memorization_cast import halves
 from histosynth.evaluations.nearest import PixelSpace
-from histosynth.evaluations.planted import KINDS, copy_of
+from histosynth.evaluations.planted import DISGUISES, KINDS, ORIGINALS, copy_of
 from histosynth.evaluations.rows import Scored
 from histosynth.files import read_json
 from histosynth.slides.duplicates import small, turned
@@ -135,7 +135,7 @@ def score(place, condition, **changes):
         test=place / "tilesets" / "real" / "test",
         synthetic=None if condition == "real" else place / "tilesets" / of,
         features={"texture": [str(place / "features" / s / "texture.npy") for s in sets]},
-        table=place / "condition_table.parquet" if condition == "map_crop_same" else None,
+        table=place / "condition_table.parquet" if "crop" in condition else None,
     )
 
 
@@ -154,7 +154,8 @@ def test_planted_copies_are_found_and_new_tissue_is_not(results, encoder):
     # one tile in twenty is a copy; to features a shifted stain or JPEG is another texture
     assert control.value >= floor.value + (0.04 if encoder == "pixels" else 0.02)
     kinds = facts["planted"][encoder]
-    assert set(kinds) == set(KINDS) and sum(k["planted"] for k in kinds.values()) == 9
+    assert set(kinds) == set(DISGUISES)
+    assert {k["planted"] for k in kinds.values()} == {ORIGINALS}
     for kind in KINDS if encoder == "pixels" else ("exact", "flipped"):
         assert kinds[kind]["found"] == kinds[kind]["planted"] > 0, kind
 
@@ -173,8 +174,8 @@ def test_with_too_few_tiles_for_a_quantile_copies_are_still_looked_for(place, tm
     share = only(rows, metric="memorized_share_1pct", encoder="pixels", condition="real")
     assert share.status == "not_applicable" and "it takes 99" in share.reason
     found = facts["planted"]["pixels"]
-    assert set(found) == set(KINDS)
-    assert all(k["found"] == k["planted"] > 0 for k in found.values())
+    assert set(found) == set(DISGUISES)
+    assert all(found[kind]["found"] == found[kind]["planted"] > 0 for kind in KINDS)
 
 
 def test_a_generator_that_copies_one_image_in_ten_is_told_from_one_that_does_not(results):
@@ -232,10 +233,13 @@ def test_pixels_shown_to_a_generator_are_found_in_its_images_and_only_there(plac
 
 
 def test_copy_through_says_why_it_does_not_apply(results):
-    for name, words in (("map", "no crops"), ("map_crop", "other slides"), ("real", "not made")):
+    for name, words in (("map", "no crops"), ("real", "not made")):
         rows = [r for r in results[name][0] if r.metric in COPY_METRICS]
-        assert len(rows) == 3
+        assert len(rows) == len(COPY_METRICS)
         assert all(r.status == "not_applicable" and words in r.reason for r in rows)
+    for metric in OF_TARGET:
+        row = only(results["map_crop"][0], metric=metric)
+        assert row.status == "not_applicable" and "other slides" in row.reason
 
 
 def test_area_correlation_is_that_of_numpy_in_each_channel_centred():

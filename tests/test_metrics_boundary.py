@@ -115,3 +115,6 @@ def test_bad_maps_are_named():
         boundary_counts(zeros, zeros + 2, n_classes=2)
     with pytest.raises(InputError, match=r"shape \(4, 4\); expected \(tiles, height, width\)"):
         boundary_counts(zeros[0], zeros[0], n_classes=2)
+    for tolerance in (-1, float("nan"), float("inf")):
+        with pytest.raises(InputError, match="tolerance = .*; expected pixels, 0 or more"):
+            boundary_counts(zeros, zeros, n_classes=2, tolerance=tolerance)

@@ -25,6 +25,17 @@ def test_equals_its_definition_by_either_gram_matrix(n, d):
     assert vendi_score(rows) == pytest.approx(by_definition(rows), rel=1e-11)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_more_rows_than_a_block_holds_are_all_counted(dtype):
+    # Blocks of 4,096 rows: three, the last one short and unlike the others.
+    rows = (RNG.normal(size=(9_000, 12)) + 0.5).astype(dtype)
+    rows[-800:, 0] += 9
+    unit = rows.astype(float) / np.linalg.norm(rows.astype(float), axis=1, keepdims=True)
+    values = np.linalg.svd(unit, compute_uv=False) ** 2 / 9_000
+    expected = np.exp(-(values * np.log(values)).sum())
+    assert vendi_score(rows) == pytest.approx(expected, rel=1e-11)
+
+
 @pytest.mark.parametrize("n", [1, 2, 7])
 def test_alike_tiles_count_as_one_and_orthogonal_ones_for_themselves(n):
     assert vendi_score(np.tile(RNG.normal(size=12), (n, 1))) == pytest.approx(1, abs=1e-12)

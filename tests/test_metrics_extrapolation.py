@@ -5,7 +5,12 @@ import pytest
 import torch
 
 from histosynth.errors import InputError
-from histosynth.metrics import FeatureStatistics, frechet_distance, frechet_distance_inf
+from histosynth.metrics import (
+    FeatureStatistics,
+    extrapolates,
+    frechet_distance,
+    frechet_distance_inf,
+)
 
 SCALES = (1 + np.arange(64)) ** -0.5
 # Gaussians of diagonal covariance: |m1 - m2|^2 + sum (s1 - s2)^2.
@@ -56,6 +61,31 @@ def test_the_seed_decides_and_statistics_and_torch_change_nothing():
     kept = FeatureStatistics.from_features(real)
     assert frechet_distance_inf(real, synthetic, seed=3, statistics=kept) == value
     assert frechet_distance_inf(*map(torch.from_numpy, (real, synthetic)), seed=3) == value
+
+
+def test_the_order_of_rows_does_not_matter():
+    real, synthetic = (x.astype(np.float32) for x in draw(201, 150, 0))
+    value = frechet_distance_inf(real, synthetic)
+    rng = np.random.default_rng(1)
+    for _ in range(3):
+        mixed = rng.permutation(real), rng.permutation(synthetic)
+        # The same halves, row by row; only the whole is summed in another order.
+        assert frechet_distance_inf(*mixed) == pytest.approx(value, rel=1e-9)
+    assert frechet_distance_inf(real[::-1], synthetic) == pytest.approx(value, rel=1e-9)
+
+
+@pytest.mark.parametrize(("n", "most", "least"), [(32, 20, 4), (64, 5, 2), (128, 0.15, -0.15)])
+def test_two_tiles_a_feature_are_enough_and_one_is_not(n, most, least):
+    # Errors as a share of the truth; the scales are equal, which is hardest.
+    truth = 64 * (0.2**2 + 0.03**2)
+    errors = []
+    for seed in range(24):
+        rng = np.random.default_rng(seed)
+        real, synthetic = rng.normal(size=(2, n, 64))
+        errors.append(frechet_distance_inf(real, 1.2 * synthetic + 0.03) / truth - 1)
+    assert least < np.mean(errors) < most
+    assert extrapolates(n, n, 64) == (n == 128)
+    assert not extrapolates(1000, n - 1, 64) and not extrapolates(n - 1, 1000, 64)
 
 
 def test_bad_features_are_named():

@@ -57,6 +57,24 @@ def test_equal_distributions_average_to_zero():
     assert min(draws) < 0 < max(draws)
 
 
+@pytest.mark.parametrize(("g", "h", "tiles"), [(5, 5, 60), (5, 5, 300), (20, 8, 80)])
+def test_patients_add_what_their_tiles_have_in_common_and_more_tiles_do_not_help(g, h, tiles):
+    # Looks and tiles of variance 1 / 2 each, of one population: nothing differs but the patients.
+    # The mean kernel of two rows of variance 1 a feature whose difference has variance v.
+    d, sigma, same, other = 6, 3.0, 1.0, 2.0
+    r = np.subtract(*[(sigma**2 / (sigma**2 + v)) ** (d / 2) for v in (same, other)])
+    found = []
+    for _ in range(400):
+        sets = [
+            (RNG.normal(size=(p, d))[np.arange(tiles) % p] + RNG.normal(size=(tiles, d))) / 2**0.5
+            for p in (g, h)
+        ]
+        found.append(kernel_distance(*sets, kernel="rbf", sigma=sigma))
+    pairs = sum((tiles / p - 1) / (tiles - 1) for p in (g, h))  # nearly 1 / g + 1 / h
+    assert np.mean(found) == pytest.approx(r * pairs, abs=4 * np.std(found) / 20)
+    assert r * pairs > 10 * np.std(found) / 20
+
+
 def test_a_set_against_itself_is_slightly_negative():
     # The cross term holds the n pairs of a row with itself, which the within terms leave out.
     x = RNG.normal(size=(100, 16))
@@ -144,8 +162,8 @@ def test_median_distance_is_that_of_all_pairs_and_of_a_subset_about_the_same():
 
 def test_a_kernel_without_a_width_or_unknown_is_refused():
     x = RNG.normal(size=(10, 4))
-    for sigma in (None, 0, float("nan")):
-        with pytest.raises(InputError, match="needs a width above 0"):
+    for sigma in (None, 0, -1, float("nan"), float("inf")):
+        with pytest.raises(InputError, match="needs a finite width above 0"):
             kernel_distance(x, x, kernel="rbf", sigma=sigma)
     with pytest.raises(InputError, match="expected polynomial or rbf"):
         kernel_distance(x, x, kernel="linear")

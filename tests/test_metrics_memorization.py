@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
-from scipy.stats import mannwhitneyu, norm
+from scipy.stats import binomtest, mannwhitneyu, norm
 from sklearn.metrics import roc_auc_score
 
 from histosynth.errors import InputError
@@ -126,9 +126,58 @@ def test_a_quantile_that_cannot_be_told_is_refused_with_the_number_it_takes():
         memorized_share(np.ones(5), np.zeros(200), quantile=0.01)
 
 
-def test_a_share_of_zero_claims_no_certainty():
-    nothing = memorized_share(np.full(50, 9.0), np.arange(200.0), quantile=0.01)
-    assert nothing.value == 0 and np.isnan(nothing.ci_high)
+@pytest.mark.parametrize("patients", [2, 6, 50])
+def test_a_share_of_zero_or_one_is_bounded_as_so_many_patients_allow(patients):
+    """By the exact binomial interval of SciPy, whatever the number of images of each patient."""
+    heldout = np.arange(1.0, 301)
+    told = {
+        "quantile": 0.01,
+        "generated_groups": np.arange(100) % patients,
+        "heldout_groups": np.arange(300) % patients,
+    }
+    for distance, near in ((0.0, patients), (999.0, 0)):
+        found = memorized_share(np.full(100, distance), heldout, **told)
+        exact = binomtest(near, patients).proportion_ci(method="exact")
+        assert found.value == near / patients
+        assert found.ci_low == pytest.approx(exact.low, abs=1e-3)
+        assert found.ci_high == pytest.approx(exact.high, abs=1e-3)
+    assert memorized_share(np.zeros(100), heldout, **told).ci_low > told["quantile"]
+
+
+@pytest.mark.parametrize("truth", [0.1, 0.4, 0.6, 0.9])
+def test_the_bound_of_a_share_holds_for_patients_whose_images_are_all_alike(truth):
+    """A generator that copies for a share of patients, for each all images or none."""
+    told = {"generated_groups": np.repeat(np.arange(4), 25), "heldout_groups": np.arange(400) % 4}
+    none, every = (
+        memorized_share(np.full(100, d), np.arange(1.0, 401), quantile=0.01, **told)
+        for d in (999.0, 0.0)
+    )
+    copied = (np.random.default_rng(7).random((20_000, 4)) < truth).sum(axis=1)
+    missed = (copied == 4).mean() * (truth < every.ci_low)
+    missed += (copied == 0).mean() * (truth > none.ci_high)
+    assert missed <= 0.03  # 2.5 % on a side, and chance
+
+
+def test_few_patients_on_either_side_or_one_large_one_weaken_the_bound():
+    images, heldout = np.zeros(60), np.arange(1.0, 301)
+
+    def low(ours, theirs):
+        told = {"generated_groups": ours, "heldout_groups": theirs}
+        return memorized_share(images, heldout, quantile=0.01, **told).ci_low
+
+    twenty = np.arange(60) % 20
+    many, few = low(twenty, np.arange(300) % 20), low(twenty, np.arange(300) % 4)
+    assert many == pytest.approx(0.025 ** (1 / 20))
+    assert few == pytest.approx(0.025 ** (1 / 4))
+    one_large = np.where(np.arange(60) < 41, 0, np.arange(60))
+    assert low(one_large, np.arange(300) % 20) < few
+
+
+def test_authenticity_of_none_claims_no_certainty_and_of_one_patient_nothing():
+    none = authenticity(np.zeros(40), np.ones(40), groups=np.arange(40) % 4)
+    assert none.value == none.ci_low == 0
+    assert none.ci_high == pytest.approx(1 - 0.025 ** (1 / 4))
+    assert np.isnan(authenticity(np.zeros(40), np.ones(40), groups=np.zeros(40)).ci_high)
 
 
 def test_distances_without_a_neighbour_are_refused():
@@ -149,3 +198,5 @@ def test_one_patient_on_a_side_gives_no_interval():
             memorized_share(made, heldout, quantile=0.1, **told),
         ):
             assert 0 < found.value < 1 and np.isnan([found.ci_low, found.ci_high]).all()
+        near = memorized_share(np.zeros(40), heldout, quantile=0.1, **told)
+        assert near.value == 1 and np.isnan(near.ci_low)

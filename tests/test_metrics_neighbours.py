@@ -145,7 +145,7 @@ def test_copied_rows_are_at_no_distance_whatever_the_rounding(seed, dtype):
     assert prdc(real, real, k=5) == dict.fromkeys(("precision", "recall", "density", "coverage"), 0)
 
 
-@pytest.mark.parametrize("far", [1e4, 1e6])
+@pytest.mark.parametrize("far", [1e4, 5e5])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_one_row_far_away_changes_no_other_rows_neighbours(far, dtype):
     rng = np.random.default_rng(0)
@@ -172,7 +172,7 @@ def test_too_few_tiles_for_k_is_an_error_with_the_cure():
     real = RNG.normal(size=(20, 4))
     with pytest.raises(InputError, match=r"20 real, 5 synthetic\); take k <= 4"):
         prdc(real, real[:5], k=5)
-    with pytest.raises(InputError, match="k must be at least 1"):
+    with pytest.raises(InputError, match="k = 0; expected a whole number of at least 1"):
         prdc(real, real, k=0)
     with pytest.raises(InputError, match="synthetic features: NaN"):
         prdc(real, np.where(real > 0, np.nan, real))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.distance import jensenshannon
 
 from histosynth.errors import InputError
@@ -16,6 +17,8 @@ def test_is_the_square_of_scipys_distance(k):
     shares = [np.bincount(x, minlength=k) / len(x) for x in (a, b)]
     expected = jensenshannon(*shares, base=2) ** 2
     assert cluster_occupancy(a, b, k=k) == pytest.approx(expected, rel=1e-10)
+    tensors = map(torch.from_numpy, (a, b))
+    assert cluster_occupancy(*tensors, k=k) == cluster_occupancy(a, b, k=k)
 
 
 def test_runs_from_equal_shares_to_no_common_cluster():

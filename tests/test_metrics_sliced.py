@@ -35,6 +35,16 @@ def test_a_shift_moves_it_by_the_mean_projection_of_the_shift():
     assert found == pytest.approx(2 * 5 / np.pi, abs=4 * 0.31 * 5 / np.sqrt(20_000))
 
 
+def test_more_rows_than_a_block_holds_are_all_counted():
+    # Blocks of 8,192 rows and of 32 directions: three of each, the last ones short.
+    a, b = RNG.normal(size=(20_000, 3)).astype(np.float32), RNG.normal(size=(9_000, 3)) * 1.2
+    a[-1000:] += 5
+    t = np.random.default_rng(0).standard_normal((70, 3))
+    t /= np.linalg.norm(t, axis=1, keepdims=True)
+    expected = np.mean([wasserstein_distance(a.astype(float) @ u, b @ u) for u in t])
+    assert sliced_wasserstein(a, b, directions=70) == pytest.approx(expected, rel=1e-11)
+
+
 def test_equal_sets_order_and_repetition():
     a, b = RNG.normal(size=(30, 5)), RNG.normal(size=(20, 5)) + 1
     assert sliced_wasserstein(a, a[::-1]) == pytest.approx(0, abs=1e-15)

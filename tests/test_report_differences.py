@@ -5,7 +5,7 @@ from report_files import FRECHET, Page, folder_of, row, study
 
 from histosynth.evaluations.comparison import Comparison, write_comparison
 from histosynth.report import answer, differences, leaderboard
-from histosynth.report.cells import Column
+from histosynth.report.cells import Cell, Column
 from histosynth.report.collect import collect
 from histosynth.report.pages import p_value, render
 
@@ -75,6 +75,37 @@ def test_pairs_of_other_numbers_than_those_shown_are_not_used(tmp_path):
         assert not board.pairs_in(FRECHET)
         assert "as their intervals overlap" in answer.leaders(board, FRECHET)
         assert "No pairs were compared yet" in Page(render(results)).text
+
+
+def test_who_was_told_of_the_features_is_in_no_sentence_on_who_leads(tmp_path):
+    told = {"signals": [{"kind": "embedding", "encoder": "texture"}]}
+    conditions = {"told": told, "one": {"signals": []}, "other": {"signals": []}}
+    values = {"told": 0.5, "one": 1.0, "other": 1.04}
+    rows = [row(name, "fidelity", "frechet_distance", value) for name, value in values.items()]
+    folder_of(tmp_path, study(conditions=conditions), rows)
+    pairs = [pair("told", "one", better="told"), pair("one", "other", better="one")]
+    write_comparison(tmp_path / "comparison.json", pairs)  # as an older version wrote it
+    results = collect(tmp_path)
+    board = board_of(results)
+    assert set(board.pairs_in(FRECHET)) == {frozenset(("one", "other"))}
+    assert answer.leaders(board, FRECHET) == "`one` (1.00) leads, by more than chance"
+    (table,) = differences.tables(zip(board.columns, board.pairs, strict=True))
+    assert table.words == "`one` is better than `other`."
+    assert board.cell("told", FRECHET).rank is None
+
+
+def test_aucs_that_may_be_chance_are_equal_in_rank():
+    def cell(low, high):
+        return Cell("ok", (low + high) / 2, low, high, protocol="p1")
+
+    cells = {"below": cell(0.3, 0.4), "about": cell(0.45, 0.55), "above": cell(0.6, 0.7)}
+    ranked = leaderboard.rank(cells, higher_is_better=False, chance=0.5)
+    assert {n: (c.rank, c.mark) for n, c in ranked.items()} == {
+        "below": (1, "shares"),
+        "about": (1, "shares"),
+        "above": (3, ""),
+    }
+    assert (ranked["below"].ci_low, ranked["below"].ci_high) == (0.3, 0.4)  # as it was
 
 
 def test_help_to_real_tiles_is_told_by_the_pair_with_real_tiles_alone(tmp_path):

@@ -1,70 +1,13 @@
-"""The report on privacy: twins with other crops stand side by side, and copiers are named."""
+"""The report on privacy: copiers are named, and who was told an encoder is not ranked by it."""
 
-import pytest
-from report_files import Page, folder_of, row, study
+from report_files import Page, folder_of, row, study, write_tiles
 
-from histosynth.report import leaderboard, privacy
+from histosynth.files import write_json
+from histosynth.report import copying, leaderboard, privacy
 from histosynth.report.collect import collect
-from histosynth.report.crop_sources import crop_tables, twins
 from histosynth.report.pages import render
-
-
-def crop(source, **more):
-    return {"kind": "crop", "source": source, **more}
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs", "alike"),
-    [
-        (
-            {"signals": ["map", crop("same_image", training_source="same_slide")]},
-            {"signals": ["map", crop("other_slide")]},
-            False,
-        ),
-        ({"signals": [crop("other_slide"), "map"]}, {"signals": ["map", crop("same_image")]}, True),
-        ({"signals": ["map"]}, {"signals": ["map", crop("same_image")]}, False),
-        (
-            {"signals": ["map", "label", crop("other_slide")]},
-            {"signals": ["map", crop("same_image")]},
-            False,
-        ),
-        (
-            {"signals": [crop("other_slide")], "guidance_scale": 3.0},
-            {"signals": [crop("same_image")]},
-            False,
-        ),
-    ],
-)
-def test_twins_are_alike_in_all_but_the_source_of_their_crops(ours, theirs, alike):
-    made = study(conditions={"a": ours, "b": theirs})
-    assert twins(made) == ([{"other_slide": "a", "same_image": "b"}] if alike else [])
-
-
-def test_all_sources_of_one_kind_of_condition_stand_in_one_group():
-    sources = ("shuffled_class", "other_slide", "same_slide")
-    made = study(conditions={s: {"signals": ["map", crop(s)]} for s in sources})
-    (group,) = twins(made)
-    assert list(group.items()) == [(s, s) for s in ("other_slide", "same_slide", "shuffled_class")]
-
-
-def test_twins_are_shown_side_by_side_with_real_tiles_in_every_main_score(tmp_path):
-    rows = [
-        row("map_crop", "fidelity", "frechet_distance", 9.25),
-        row("map_crop_same", "fidelity", "frechet_distance", 1.25),
-        row("real", "fidelity", "frechet_distance", 0.5),
-        row("map_crop", "memorization", "copied_inside", 0.3, encoder=""),
-    ]
-    results = collect(folder_of(tmp_path, study(), rows))
-    (table,) = crop_tables(results)
-    assert len(table.heads) == len(leaderboard.main_columns(results))
-    assert [head.split(":")[0] for head, _, _ in table.rows] == [
-        "map_crop",
-        "map_crop_same",
-        "real",
-    ]
-    assert [cells[0].value for _, _, cells in table.rows] == [9.25, 1.25, 0.5]
-    page = Page(render(results)).text
-    assert "map_crop_same: the very tile" in page and "map_crop: other slides" in page
+from histosynth.report.pictures import tile_uri
+from histosynth.tilesets import TileSet
 
 
 def test_a_condition_whose_interval_lies_above_chance_is_named_as_copying(tmp_path):
@@ -73,10 +16,83 @@ def test_a_condition_whose_interval_lies_above_chance_is_named_as_copying(tmp_pa
         row("unconditional", "memorization", "memorized_share_1pct", 0.02, encoder="pixels"),
     ]
     results = collect(folder_of(tmp_path, study(), rows))
-    board = leaderboard.build(results, leaderboard.main_columns(results))
-    assert privacy.flagged(board) == ["map"]
-    assert "beyond doubt: `map`" in privacy.sentence(board)
-    assert "beyond doubt" in Page(render(results)).text
+    verdict = copying.judge(results)
+    assert [flag.condition for flag in verdict.flags] == ["map"]
+    told = "Clearly nearer to training tiles than real tissue of other patients: `map` (in pixels)."
+    assert copying.sentence(verdict).startswith(told)
+    assert told.replace("`", "") in Page(render(results)).text
+
+
+def test_authpct_is_printed_in_per_cent(tmp_path):
+    told = {"encoder": "pixels", "width": 0.02}
+    rows = [row("map", "memorization", "authenticity", 0.8125, **told)]
+    results = collect(folder_of(tmp_path, study(), rows))
+    (table,) = [t for t in privacy.tables_of(results, {}) if "Pixels" in t.caption]
+    assert any(head.startswith("AuthPct, %") for head in table.heads)
+    text = Page(render(results)).text
+    assert "81.2[79.2, 83.2]" in text and "0.812" not in text
+
+
+def facts_file(folder, condition, seed, facts):
+    path = folder / "metrics" / condition / f"seed{seed}" / "memorization.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"rows": [], "seconds": 1.0, "versions": {}, "facts": facts})
+
+
+def near_tile(seed, distance, *, row=0):
+    """A pair of that seed's set, with its tile and distance."""
+    return {
+        "encoder": "pixels",
+        "row": row,
+        "tile_id": f"seed {seed}, tile {row}",
+        "train_row": 1,
+        "train_tile_id": "train1",
+        "train_patient_id": "train-p1",
+        "turn": 0,
+        "distance": distance,
+        "limit": 0.3,
+    }
+
+
+def test_pairs_are_the_nearest_of_all_seeds_and_say_of_which(tmp_path):
+    made = study(seeds=[0, 1])
+    folder = folder_of(tmp_path, made, [])
+    write_tiles(folder / "tilesets" / "real" / "train", "train", 3, maps=False, seed=0)
+    for seed in (0, 1):
+        place = folder / "tilesets" / "synthetic" / "map" / f"seed{seed}"
+        write_tiles(place, f"made{seed}", 3, maps=False, seed=5 + seed)
+    honest = [near_tile(0, 0.4 + i / 10, row=i) for i in range(3)]
+    copies = [near_tile(1, i / 100, row=i) for i in range(3)]
+    facts_file(folder, "map", 0, {"pairs": honest})
+    facts_file(folder, "map", 1, {"pairs": copies})
+    ((name, space, pairs),) = privacy.pair_rows(collect(folder))
+    assert (name, space) == ("map", "pixels")
+    assert [p.words.partition(",")[0] for p in pairs] == [
+        "seed 1: 0.00",
+        "seed 1: 0.01",
+        "seed 1: 0.02",
+        "seed 0: 0.40",
+    ]
+    assert [p.near for p in pairs] == [True, True, True, False]
+    tiles = TileSet.open(folder / "tilesets" / "synthetic" / "map" / "seed1")
+    assert pairs[2].made.source == tile_uri(tiles.image(2))
+
+
+def test_the_patient_with_most_near_images_of_all_seeds_is_shown(tmp_path):
+    folder = folder_of(tmp_path, study(seeds=[0, 1]), [])
+    usual = {"patient_id": "p1", "nearest_share": 0.5, "train_share": 0.25, "patients": 4}
+    few = {"images": 3, "of": 256, "patient_id": "p2", "most": 1, "train_share": 0.25}
+    copied = {"images": 9, "of": 256, "patient_id": "p7", "most": 8, "train_share": 0.1}
+    for seed, near in ((0, few), (1, copied)):
+        share = 0.5 - seed / 10
+        told = usual | {"nearest_share": share, "near": near}
+        facts_file(folder, "map", seed, {"patients": {"pixels": told}})
+    (found,) = privacy.favourites(collect(folder))
+    assert (found.name, found.seed, found.patient, found.nearest) == ("map", 1, "p1", 0.4)
+    told = (found.near, found.near_patient, found.near_most, found.near_train)
+    assert told == (9, "p7", 8, 0.1)
+    text = " ".join(Page(render(collect(folder))).text.split())
+    assert "mapseed 1pixelsp140%25%9p7810%" in text
 
 
 def test_who_was_told_an_encoders_features_is_not_ranked_by_it(tmp_path):

@@ -12,6 +12,7 @@ from histosynth.nuclei import nucleus_labels, nucleus_rule
 from histosynth.report import tissue as report
 from histosynth.report.cells import Cell, Column, flagged
 from histosynth.report.collect import collect
+from histosynth.report.composition import composition
 from histosynth.report.densities import Histogram, common_frame
 from histosynth.report.leaderboard import main_columns
 from histosynth.report.pages import render
@@ -72,6 +73,33 @@ def test_effects_rank_nobody_and_are_flagged_where_beyond_doubt(page):
     for low, high, flag in ((0.25, 0.4, True), (-0.6, -0.3, True), (0.1, 0.9, False)):
         cell = Cell("ok", value=(low + high) / 2, ci_low=low, ci_high=high)
         assert bool(flagged(cell, column).flag) == flag
+
+
+FACTS = {
+    "means": {
+        "class=stroma": {"real": [0.8, 0.1], "made": [0.6, 0.2]},
+        "class=tumour": {"real": [0.2, 0.1], "made": [0.4, 0.2]},
+        "all": {"real": [0.4, 0.05], "made": [0.6, 0.1]},
+    }
+}
+CLASSES = [("stroma", "#e7a9bd"), ("tumour", "#8e3b75")]
+
+
+def test_shares_of_classes_are_told_and_drawn_beside_those_of_real_tiles():
+    found = composition({"plain": FACTS, "none": {}}, real=report.TEST, classes=CLASSES)
+    assert found.heads == ("stroma, %", "tumour, %", "entropy of the classes, nats")
+    assert found.rows == [
+        (report.TEST, ["80.0 ± 10.0", "20.0 ± 10.0", "0.40 ± 0.05"]),
+        ("plain", ["60.0 ± 20.0", "40.0 ± 20.0", "0.60 ± 0.10"]),
+    ]
+    ((name, svg),) = found.bars
+    bars = [(rect["fill"], float(rect["width"])) for rect in Page(str(svg)).all("rect")]
+    assert name == "plain" and [fill for fill, _ in bars] == [c for _, c in CLASSES for _ in "ab"]
+    lengths = np.array([width for _, width in bars])
+    np.testing.assert_allclose(lengths / lengths[0], [1, 0.75, 0.25, 0.5], atol=0.01)
+    assert "tumour 40.0 % against 20.0 %" in svg
+    assert composition({"none": {}}, real=report.TEST, classes=CLASSES) is None
+    assert composition({"plain": FACTS}, real=report.TEST, classes=[]) is None
 
 
 def test_curves_hold_the_whole_histogram():

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 from scipy.spatial.distance import cdist
+from selftest_scenes import phantom
 
-from histosynth.encoders.texture import TextureEncoder
 from histosynth.errors import InputError
 from histosynth.metrics import nearest_distances
 from histosynth.selftest import faults as plant
@@ -17,7 +17,7 @@ from histosynth.selftest import register_score, registered_scores, self_test
 from histosynth.selftest.__main__ import build_parser, main
 from histosynth.selftest.cases import Stage, cases
 from histosynth.selftest.score import SCORES
-from histosynth.selftest.sources import phantom_scene, thirds
+from histosynth.selftest.sources import thirds
 
 CASES = {(case.fault, case.dose): case for case in cases()}
 # Fast ones of every kind; the others are held against oracles in tests of their own.
@@ -37,14 +37,15 @@ FAST = (
 
 @pytest.fixture(scope="module")
 def scene():
-    return phantom_scene(TextureEncoder("texture"), patients=18)
+    return phantom()
 
 
 @pytest.fixture(scope="module")
 def result(scene):
     chosen = (
-        "identical sets,turned,one outlier,labels shuffled,mode dropped,collapse,mean shifted,"
-        "spread widened,averages,blur,training copies"
+        "identical sets,turned,half as many,one outlier,labels shuffled,mode dropped,collapse,"
+        "mean shifted,spread widened,averages,blur,JPEG,colour cast,training copies,"
+        "test images leaked"
     )
     return self_test(scene, scores=[SCORES[n] for n in FAST], faults=chosen.split(","))
 
@@ -158,6 +159,8 @@ MOVED = [
     ("mean shifted", "frechet_distance kernel_distance classifier_auc precision"),
     ("spread widened", "precision"),
     ("blur", "frechet_distance kernel_distance classifier_auc precision"),
+    ("JPEG", "frechet_distance kernel_distance classifier_auc precision"),
+    ("colour cast", "frechet_distance kernel_distance classifier_auc precision"),
     ("mode dropped", "recall"),
     ("collapse", "frechet_distance recall coverage cluster_occupancy"),
     ("training copies", "memorized_share_features memorized_share_pixels"),
@@ -183,14 +186,14 @@ def test_two_identical_sets_get_the_best_of_every_score(result):
 def test_scores_keep_still_where_nothing_is_wrong(result):
     told = {(r.fault, r.score): r.verdict for r in result.headline}
     for score in ("frechet_distance", "kernel_distance", "precision", "recall", "coverage"):
-        assert told["turned", score] == "keeps still"
-        assert told["labels shuffled", score] == "keeps still"
-        assert told["training copies", score] == "keeps still"
+        assert told["half as many", score] == "keeps still"
+    assert told["one outlier", "kernel_distance"] == "keeps still"
     # What arXiv 2505.22450 found of toy data is so here: told plainly, and no regression.
     assert told["one outlier", "frechet_distance"] == "is moved"
     assert told["averages", "precision"] == "misses"
     known = {(r.score, r.fault) for r in result.headline if r.known}
     assert {("frechet_distance", "one outlier"), ("precision", "averages")} <= known
+    assert result.failures(certain_only=False) == []
 
 
 @pytest.mark.parametrize(
@@ -223,7 +226,8 @@ def test_the_command_takes_a_folder_of_images_and_fails_where_a_score_is_broken(
     scene, tmp_path, capsys
 ):
     folder = tmp_path / "images"
-    for part in (scene.real, scene.made, scene.train, scene.reserve):
+    for whole in (scene.real, scene.made, scene.train, scene.reserve):
+        part = whole.take(np.flatnonzero(np.arange(len(whole)) % 5 < 3))  # enough, and faster
         for image, patient, label in zip(part.images, part.patients, part.labels, strict=True):
             place = folder / label
             place.mkdir(parents=True, exist_ok=True)
@@ -238,7 +242,8 @@ def test_the_command_takes_a_folder_of_images_and_fails_where_a_score_is_broken(
     assert "Can these scores be trusted?" in page.read_text()
     rows = pd.read_csv(table)
     assert len(rows) == 4 * len(SCORES)
-    assert (rows.query("fault == 'labels shuffled' and claim == 'still'")["change"] == 0).all()
+    blind = rows.query("fault == 'labels shuffled' and claim.isna()")
+    assert len(blind) == len(SCORES) - 2 and (blind["change"] == 0).all()
 
     sound = SCORES["recall"]
     register_score(replace(sound, value=lambda s: 0.5))
@@ -248,12 +253,3 @@ def test_the_command_takes_a_folder_of_images_and_fails_where_a_score_is_broken(
     finally:
         register_score(sound)
     assert stopped.value.code == 1
-
-
-def test_too_few_images_say_how_many_it_takes(scene, tmp_path):
-    for i, image in enumerate(scene.made.images[:50]):
-        Image.fromarray(image).save(tmp_path / f"{i}.png")
-    with pytest.raises(InputError, match="50 images are too few"):
-        main(build_parser().parse_args(["--images", str(tmp_path)]))
-    with pytest.raises(InputError, match="name them by --images"):
-        main(build_parser().parse_args(["--labels"]))

@@ -3,13 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from report_files import folder_of, row, study
+from report_files import study
 
 from histosynth.clusters.files import write_clusters
 from histosynth.clusters.kmeans import fit_clusters
 from histosynth.encoders.features import save_features
 from histosynth.errors import InputError
-from histosynth.evaluations.fidelity import fidelity_rows, scored_subset
+from histosynth.evaluations.fidelity import FIDELITY_METRICS, fidelity_rows, scored_subset
 from histosynth.evaluations.occupancy import occupancy_rows
 from histosynth.evaluations.rows import Scored
 from histosynth.evaluations.sites import other_site_rows
@@ -20,9 +20,18 @@ from histosynth.evaluations.subsets import (
     dominant_class,
     site_of,
 )
-from histosynth.metrics import cluster_occupancy, frechet_distance, kernel_distance, prdc
-from histosynth.report import subsets as shown
-from histosynth.report.collect import collect
+from histosynth.metrics import (
+    classifier_auc,
+    clipped_scores,
+    cluster_occupancy,
+    frechet_distance,
+    frechet_distance_inf,
+    kernel_distance,
+    median_distance,
+    prdc,
+    sliced_wasserstein,
+    vendi_score,
+)
 from histosynth.settings import Evaluation
 from histosynth.tilesets import TileSet, TileSetWriter
 
@@ -106,11 +115,27 @@ def test_every_score_of_a_subset_is_that_of_its_tiles_alone(sets):
         assert (kernel.n_real, kernel.n_synthetic) == tuple(map(len, pair))
         assert kernel.value == pytest.approx(kernel_distance(*pair), rel=1e-9)
         assert kernel.ci_low <= kernel.value <= kernel.ci_high
-        distance = rows["frechet_distance", subset]
-        assert distance.value == pytest.approx(frechet_distance(*pair), rel=1e-9)
-        assert np.isnan(distance.ci_low)  # the kernel distance alone is ranked
-        for metric, value in prdc(*pair, k=3).items():
-            assert rows[metric, subset].value == pytest.approx(value, rel=1e-9)
+        wide = {"kernel": "rbf", "sigma": median_distance(real)}
+        expected = {
+            "frechet_distance": frechet_distance(*pair),
+            "frechet_distance_inf": frechet_distance_inf(*pair),
+            "kernel_distance_rbf": kernel_distance(*pair, **wide),
+            "sliced_wasserstein": sliced_wasserstein(*pair),
+            "vendi": vendi_score(pair[1]),
+        }
+        expected |= prdc(*pair, k=3) | clipped_scores(*pair, k=3)
+        for metric, value in expected.items():
+            assert rows[metric, subset].value == pytest.approx(value, rel=1e-9), metric
+            assert np.isnan(rows[metric, subset].ci_low)  # the kernel distance alone is ranked
+        asked = {
+            name: table["patient_id"][which].to_numpy()
+            for name, table, which in zip(
+                ("real_groups", "synthetic_groups"), tables, (of_real, of_ours), strict=True
+            )
+        }
+        found = rows["classifier_auc", subset].value
+        assert found == pytest.approx(classifier_auc(*pair, **asked).value, abs=1e-9)
+    assert {m for m, subset in rows if subset == "site=b"} == set(FIDELITY_METRICS)
 
 
 def test_the_numbers_of_tiles_add_up_over_labels_classes_and_sites(sets):
@@ -178,12 +203,62 @@ def test_a_cohort_of_one_site_has_no_other(sets, tmp_path):
 
 
 def test_few_tiles_are_counted_and_not_scored(sets):
-    few = SETTINGS.model_copy(update={"min_tiles": 42})
+    few = SETTINGS.model_copy(update={"min_tiles": 42, "min_subset_tiles": 41})
     rows = by_place(score(sets, "plain", settings=few))
     found = rows["kernel_distance", "site=a"]
     assert (found.status, found.n_real, found.n_synthetic) == ("not_applicable", 40, 46)
-    assert "40 real and 46 synthetic" in found.reason and "is 42" in found.reason
+    assert "40 real and 46 synthetic" in found.reason and "min_subset_tiles is 41" in found.reason
     assert ("frechet_distance", "site=a") not in rows
+
+
+def test_between_the_two_minima_the_kernel_distances_alone_are_given(sets):
+    few = SETTINGS.model_copy(update={"min_tiles": 42, "min_subset_tiles": 40})
+    rows = by_place(score(sets, "plain", settings=few))
+    given = {m for (m, subset), row in rows.items() if subset == "site=a" and row.status == "ok"}
+    assert given == {"kernel_distance", "kernel_distance_rbf"}
+    for metric in set(FIDELITY_METRICS) - given:
+        row = rows[metric, "site=a"]
+        assert (row.status, row.n_real, row.n_synthetic) == ("not_applicable", 40, 46)
+        assert "evaluation.min_tiles is 42" in row.reason
+
+
+def test_scores_that_take_many_tiles_say_how_many(sets):
+    rng = np.random.default_rng(0)
+    wide = {name: rng.normal(size=(len(sets[name]), 90)) for name in ("test", "plain")}
+    rows = by_place(
+        fidelity_rows(
+            Scored("s", "plain", 0, "plain", "fidelity"),
+            sets["test"],
+            sets["plain"],
+            encoder="mine",
+            real_features=wide["test"],
+            synthetic_features=wide["plain"],
+            encoder_fingerprint={},
+            n=90,
+            settings=SETTINGS,
+            label_names=[],
+        )
+    )
+    assert "takes 180 of each" in rows["frechet_distance_inf", "site=a"].reason
+    assert "than 90 features" in rows["classifier_auc", "site=a"].reason  # 40 and 46 tiles
+    assert rows["frechet_distance", "site=a"].status == "ok"  # and greyed by the report
+
+
+def test_a_larger_set_fills_up_subsets_that_are_short_of_tiles(sets):
+    """20 of 90 tiles are scored as a whole, about ten of a site; a subset gets 15."""
+    settings = SETTINGS.model_copy(update={"min_tiles": 15})
+    scored = Scored("s", "plain", 0, "plain", "fidelity")
+    rows = by_place(score(sets, "plain", n=20, settings=settings, scored=scored))
+    assert rows["kernel_distance", "all"].n_synthetic == 20
+    chosen = scored_subset(90, 20, seed=0)
+    sites = sets["plain"].table["site"].to_numpy()
+    for site in "ab":
+        row = rows["kernel_distance", f"site={site}"]
+        before = int((sites[chosen] == site).sum())
+        assert row.n_synthetic == max(before, 15)
+        assert (f"{15 - before} of these tiles are beyond the 20" in row.reason) == (before < 15)
+        assert scored.protocols[rows["vendi", f"site={site}"].protocol]["n_synthetic"] == 15
+    assert rows == by_place(score(sets, "plain", n=20, settings=settings))  # the same ones again
 
 
 def test_a_set_that_requests_nothing_says_so_and_keeps_its_sites(sets):
@@ -268,29 +343,3 @@ def test_no_ok_row_is_without_a_protocol_that_is_on_record(sets):
     told = scored.protocols[of_class.protocol]
     assert told["subset"] == "class of the largest area fraction"
     assert (told["transform"], told["features"]) == ("as they are", WIDTH)
-
-
-def test_a_hundred_clusters_and_twenty_conditions_stay_readable(tmp_path):
-    made = study(conditions={f"c{i}": {"signals": []} for i in range(20)})
-    rng = np.random.default_rng(0)
-    rows = []
-    for name in made.conditions:
-        rows.append(row(name, "fidelity", "kernel_distance", 0.5))
-        for cluster in range(100):
-            place = {"subset": f"cluster={cluster}", "n_real": 60, "n_synthetic": 55}
-            if cluster < 40:
-                value = float(rng.random())
-                for metric in ("kernel_distance", "frechet_distance"):
-                    rows.append(row(name, "fidelity", metric, value, **place))
-            else:
-                place |= {"n_synthetic": 3, "status": "not_applicable"}
-                told = "60 real and 3 synthetic tiles; evaluation.min_tiles is 50"
-                rows.append(row(name, "fidelity", "kernel_distance", None, reason=told, **place))
-    results = collect(folder_of(tmp_path / "results", made, rows))
-    (tables,) = shown.tables_of(results)
-    for table in (tables.leading, *tables.others):
-        (group,) = table.groups
-        assert len(group.lines) == 40 and group.left_out == 60
-        assert len(table.heads) == 20
-        assert group.lines[3].name == "3" and group.lines[3].n_real == 60
-    assert len(tables.others) == 1

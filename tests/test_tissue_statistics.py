@@ -13,6 +13,7 @@ from tissue_sets import (
     MPP,
     STUDY,
     changed,
+    discs,
     image_of,
     scores,
     tissue,
@@ -84,6 +85,26 @@ def test_more_hematoxylin_is_seen_as_such_and_leaves_nuclei_alone(tmp_path, real
     assert abs(rows["nuclei_count_d", "all"].value) < 0.1
 
 
+def test_larger_nuclei_are_seen_and_the_means_are_over_nuclei(tmp_path):
+    def drawn(radius, seed):
+        random = np.random.default_rng(seed)
+        for i in range(60):
+            places = np.array([(16, 16), (16, 48), (48, 16), (48, 48)])[: 1 + i % 4]
+            places = places + random.integers(-2, 3, places.shape)
+            yield f"p{i % 6}", discs(places, radius + random.uniform(-1.5, 1.5), side=64)
+
+    folders = [write(tmp_path / str(r), drawn(r, r)) for r in (6, 8)]
+    rows, facts = scores(*folders)
+    means = facts["means"]["nuclei_area"]
+    for who, radius in (("real", 6), ("made", 8)):
+        area = np.pi * radius**2
+        assert means[who][0] == pytest.approx(area, rel=0.2)  # a rim of half a pixel is 17 %
+        assert sum(facts["histograms"]["nuclei_area"][who]) > 150  # what 60 tiles' nuclei stand for
+    assert rows["nuclei_area_d", "all"].ci_low > 0.8
+    shift = means["made"][0] - means["real"][0]
+    assert rows["nuclei_area_w1", "all"].value == pytest.approx(shift, abs=5)  # one bin
+
+
 def test_missing_nuclei_are_seen(tmp_path, real):
     tiles = TileSet.open(real)
     rule = nucleus_rule(tiles.images(), MPP)
@@ -118,6 +139,7 @@ def test_resolution_decides_what_can_be_said_of_nuclei(tmp_path, real):
     assert resolution(TileSet.open(unknown)) is None
     rows, _ = scores(unknown, unknown)
     assert "in pixels" in rows["nuclei_area_d", "all"].reason
+    assert "counts may be half or twice" in rows["nuclei_count_d", "all"].reason
     rows, _ = scores(real, coarse)
     row = rows["nuclei_count_d", "all"]
     assert row.status == "failed" and "2.5 um a pixel" in row.reason and str(real) in row.reason
@@ -166,6 +188,12 @@ def test_class_areas_are_read_by_the_judge_on_both_sides(tmp_path):
     assert tumour.ci_high < 0 < stroma.ci_low
     assert facts["means"]["class=tumour"]["real"][0] == pytest.approx(0.5, abs=0.1)
     assert rows["class_entropy_d", "all"].value < 0  # nearer to one class alone
+    entropies = facts["histograms"]["all"]
+    assert sum(entropies["real"]) == sum(entropies["made"]) == 40
+    middles = np.convolve(entropies["edges"], [0.5, 0.5], "valid")
+    for who in ("real", "made"):  # to half a bin
+        mean = np.average(middles, weights=entropies[who])
+        assert mean == pytest.approx(facts["means"]["all"][who][0], abs=np.log(2) / 80)
     same, _ = scores(folders["real"], folders["real"], judge=judge, **study)
     assert same["class_area_d", "class=tumour"].value == 0
 

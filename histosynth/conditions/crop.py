@@ -170,15 +170,16 @@ class CropSignal(Signal):
         return [[ids[donor] for donor in row if donor >= 0] for row in donors]
 
     def shown_share(self, targets: "Targets") -> np.ndarray:
-        shares = np.zeros(len(targets))
-        if self._source(targets) != "same_image":
-            return shares
+        return np.array([seen.mean() for seen in self.shown_pixels(targets)], dtype=np.float64)
+
+    def shown_pixels(self, targets: "Targets") -> Iterator[np.ndarray]:
+        """Which of its own pixels each target shows, wherever they are pasted: bool (H, W)."""
+        own = self._source(targets) == "same_image"
         for i, map in enumerate(targets.maps()):
             seen = np.zeros(map.shape, bool)
-            for crop in self._crops(targets, i, map):
+            for crop in self._crops(targets, i, map) if own else ():
                 seen[crop.window.slices] |= crop.window.shown
-            shares[i] = seen.mean()
-        return shares
+            yield seen
 
     def _source(self, targets: "Targets") -> Source:
         """A condition table, which fixes donors, is for sampling; else donors are drawn."""

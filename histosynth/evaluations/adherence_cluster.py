@@ -20,6 +20,7 @@ from histosynth.evaluations.embedded import features_of
 from histosynth.evaluations.obedience import Requests
 from histosynth.evaluations.protocol import adherence_protocol, check_comparable
 from histosynth.evaluations.rows import MetricRow, Scored
+from histosynth.evaluations.subsets import site_of
 from histosynth.files import sha256_file, short_hash
 from histosynth.metrics import confusion_matrix
 from histosynth.tilesets import TileSet
@@ -53,7 +54,7 @@ def cluster_rows(
 
     Returns
     -------
-    rows : accuracy, and recall by cluster
+    rows : accuracy, also by site, and recall by cluster
     columns : cluster_hit, 1 where the cluster is the requested one, -1 where none was requested
     facts : `encoder`; `asked_found` and, of real test tiles, `real`: counts of tiles, one list a
         requested cluster
@@ -73,8 +74,10 @@ def cluster_rows(
     check_comparable(real, made)
     (of_train, of_real, of_made), identity = features_of(sets, features)
     found = _judge(of_train, cluster_ids(train, assigned), (of_made[kept], of_real), seed=seed)
-    requests = Requests(asked[kept], found[0], patients(made)[kept])
-    truth = Requests(cluster_ids(real, assigned), found[1], patients(real))
+    sites = site_of(made.table)[kept]
+    requests = Requests(asked[kept], found[0], patients(made)[kept], sites)
+    own = cluster_ids(real, assigned)
+    truth = Requests(own, found[1], patients(real), site_of(real.table))
     k = len(np.load(clusters / "centroids.npy"))
     judge = {
         "encoder": identity,

@@ -21,7 +21,7 @@ from histosynth.conditions.table import read_condition_table, table_targets
 from histosynth.errors import InputError
 from histosynth.evaluations.adherence_judges import TileColumns
 from histosynth.evaluations.counts import derangement, patients
-from histosynth.evaluations.obedience import SHUFFLED, WRONG_CLASS
+from histosynth.evaluations.obedience import SHUFFLED, WRONG_CLASS, known_sites
 from histosynth.evaluations.protocol import adherence_protocol, check_comparable
 from histosynth.evaluations.rows import MetricRow, Scored
 from histosynth.evaluations.style import (
@@ -31,6 +31,7 @@ from histosynth.evaluations.style import (
     style,
     unit_spread,
 )
+from histosynth.evaluations.subsets import site_of
 from histosynth.metrics import cluster_bootstrap
 from histosynth.tilesets import TileSet
 
@@ -86,7 +87,7 @@ def crop_rows(
     synthetic: TileSet,
     table: Path | None,
 ) -> tuple[list[MetricRow], TileColumns]:
-    """Rows of a condition with crops, overall and by class; not applicable to others.
+    """Rows of a condition with crops, overall, by class and by site; not applicable to others.
 
     Parameters
     ----------
@@ -132,7 +133,11 @@ def crop_rows(
     seed, groups = study.evaluation.seed, patients(synthetic)
     own = {c: p.shares() for c, p in by_class.items()}
     told: dict[str, Any] = {"protocol": protocol, "seed": seed, "n_real": len(real)}
+    sites = site_of(synthetic.table)
     rows = _score(scored, real.classes, by_class, own, groups, **told)
+    for site in known_sites(site_of(real.table), sites):
+        here = {c: np.where(sites[p.tiles] == site, own[c], np.nan) for c, p in by_class.items()}
+        rows += _score(scored, (), by_class, here, groups, overall=f"site={site}", **told)
     if not of_real:
         shuffled = {c: p.shuffled(seed=seed) for c, p in by_class.items()}
         rows += _score(scored, (), by_class, shuffled, groups, control=SHUFFLED, **told)
@@ -215,10 +220,11 @@ def _score(
     seed: int,
     n_real: int,
     control: str = "",
+    overall: str = "all",
 ) -> list[MetricRow]:
-    """The mean share over all pieces, and by class where `names` are given."""
+    """The mean share over all pieces, of subset `overall`; by class where `names` are given."""
     condition = scored.condition + control
-    subsets = {"all": sorted(by_class)}
+    subsets = {overall: sorted(by_class)}
     subsets |= {f"class={name}": [c] if c in by_class else [] for c, name in enumerate(names)}
     rows = []
     for subset, classes in subsets.items():

@@ -22,9 +22,10 @@ from histosynth.errors import InputError
 from histosynth.evaluations.adherence_judges import TileColumns
 from histosynth.evaluations.counts import derangement, patients
 from histosynth.evaluations.embedded import features_of
-from histosynth.evaluations.obedience import REFERENCES, SHUFFLED, WRONG_CLASS
+from histosynth.evaluations.obedience import REFERENCES, SHUFFLED, WRONG_CLASS, known_sites
 from histosynth.evaluations.protocol import adherence_protocol, check_comparable
 from histosynth.evaluations.rows import MetricRow, Scored
+from histosynth.evaluations.subsets import site_of
 from histosynth.files import short_hash
 from histosynth.metrics import cluster_bootstrap
 from histosynth.tilesets import TileSet
@@ -48,7 +49,8 @@ def embedding_rows(
     encoder: str,
     features: Sequence[str | Path],
 ) -> tuple[list[MetricRow], TileColumns]:
-    """Rows of a condition that was told features, overall and by label; not applicable to others.
+    """Rows of a condition that was told features, overall, by label and by site; not applicable
+    to others.
 
     Parameters
     ----------
@@ -111,6 +113,9 @@ def embedding_rows(
     asked = kinds(real)
     for name in study.label_names:
         rows.append(row(np.where(asked[targets[kept]] == name, own, np.nan), f"label={name}"))
+    sites = site_of(real.table)
+    for site in known_sites(sites, sites[targets[kept]]):
+        rows.append(row(np.where(sites[targets[kept]] == site, own, np.nan), f"site={site}"))
     if scored.condition not in REFERENCES:
         shuffled = targets[kept][derangement(len(kept), seed=seed)]
         wrong = of_another_kind(targets[kept], asked, seed=seed)

@@ -14,6 +14,7 @@ from histosynth.evaluations.counts import Score, accuracy, iou_of, patients, rec
 from histosynth.evaluations.obedience import Requests, RequestScore
 from histosynth.evaluations.protocol import adherence_protocol, check_comparable
 from histosynth.evaluations.rows import MetricRow, Scored
+from histosynth.evaluations.subsets import site_of
 from histosynth.judges.targets import label_indices
 from histosynth.metrics import (
     boundary_counts,
@@ -40,7 +41,7 @@ TileColumns = dict[str, np.ndarray]
 def map_rows(
     scored: Scored, real: "TileSet", synthetic: "TileSet", *, judge: "Judge", seed: int
 ) -> tuple[list[MetricRow], TileColumns]:
-    """Agreement of the segmenter's maps with the requested ones, overall and by class.
+    """Agreement of the segmenter's maps with the requested ones, overall, by class and by site.
 
     Parameters
     ----------
@@ -77,7 +78,7 @@ def map_rows(
     remark = (
         f"no tile requests or shows {', '.join(names[c] for c in absent)}" if absent.size else ""
     )
-    protocol = adherence_protocol(real, judge=judge.fingerprint)
+    protocol = adherence_protocol(real, judge=judge.fingerprint, synthetic=synthetic)
     iou: dict[str, Score] = {"all": mean_iou}
     iou |= {f"class={name}": iou_of(c) for c, name in enumerate(names)}
     overlap = RequestScore(
@@ -106,7 +107,8 @@ def map_rows(
 def label_rows(
     scored: Scored, real: "TileSet", synthetic: "TileSet", *, judge: "Judge", seed: int
 ) -> tuple[list[MetricRow], TileColumns]:
-    """Agreement of the classifier's labels with the requested ones: accuracy; recall by label.
+    """Agreement of the classifier's labels with the requested ones: accuracy, also by site; recall
+    by label.
 
     Parameters and errors as of `map_rows`. Tiles without a label are left out, and said to be.
 
@@ -126,7 +128,12 @@ def label_rows(
     if len(real_kept) == 0:
         raise InputError(f"{real.folder}: no tile has a label; label adherence needs real labels")
     made, truth = (
-        Requests(labels[rows], judge.labels(tiles.images(rows)).argmax(1), patients(tiles)[rows])
+        Requests(
+            labels[rows],
+            judge.labels(tiles.images(rows)).argmax(1),
+            patients(tiles)[rows],
+            site_of(tiles.table)[rows],
+        )
         for tiles, labels, rows in ((synthetic, asked, kept), (real, of_real, real_kept))
     )
     score = class_score(
@@ -134,7 +141,7 @@ def label_rows(
         LABEL_METRICS,
         [f"label={name}" for name in judge.names],
         truth,
-        protocol=adherence_protocol(real, judge=judge.fingerprint),
+        protocol=adherence_protocol(real, judge=judge.fingerprint, synthetic=synthetic),
         seed=seed,
     )
     left_out = len(synthetic) - len(kept)
@@ -175,7 +182,8 @@ def hits_of(made: Requests, rows: np.ndarray, n: int) -> np.ndarray:
 def _read_maps(tiles: "TileSet", judge: "Judge") -> Requests:
     asked = tiles.maps()
     assert asked is not None
-    return Requests(asked, judge.maps(tiles.images()), patients(tiles))
+    found = judge.maps(tiles.images())
+    return Requests(asked, found, patients(tiles), site_of(tiles.table))
 
 
 def _boundary_f_of(c: int) -> Score:

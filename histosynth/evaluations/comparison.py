@@ -7,10 +7,13 @@ looked at again.
 
 The pairs of one score are one family of tests, corrected by Holm. The downstream scores have a
 second family: every condition against the same network trained on real tiles.
+
+A condition whose generator was told of an encoder's features is in no family of that encoder. Of a
+score with a level of chance only what lies beyond that level is compared.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -27,6 +30,8 @@ GROUPS = ("fidelity", "adherence", "utility")  # memorization ranks nobody
 REAL = "real"
 LEVEL = 0.05
 NAN = float("nan")
+CHANCE = {"classifier_auc": 0.5}  # where lower is better, but nothing is better than chance
+TOLD = "a generator was told of features by this encoder, which is then no independent judge"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +40,8 @@ class Comparison:
 
     Attributes
     ----------
-    difference, ci_low, ci_high, se : of the means over seeds; interval for this pair alone
+    difference, ci_low, ci_high, se : of the means over seeds, a value below the level of chance
+        counting as that level; interval for this pair alone
     p, p_holm : two-sided; corrected for all pairs of this score
     seed_sd : standard deviation of the difference over training seeds, NaN with one
     first_seeds, second_seeds : how many training seeds stand behind each
@@ -88,25 +94,32 @@ class Seeds:
     higher_is_better: bool
 
 
-def compare(files: Iterable[str | Path], conditions: Sequence[str]) -> list[Comparison]:
+def compare(
+    files: Iterable[str | Path],
+    conditions: Sequence[str],
+    *,
+    told: Mapping[str, Collection[str]] | None = None,
+) -> list[Comparison]:
     """Compare the conditions by what their metrics files say.
 
     Parameters
     ----------
     files : metrics files of every condition, seed and group, those of `real` among them
     conditions : what to compare, in the order of the pairs; leave out what is not ranked
+    told : encoder -> the conditions whose generators are told of its features (`Grid.told_of`)
 
     Returns
     -------
     One row a pair and score that both conditions have, families together. A pair whose numbers
-    follow different protocols, or whose errors are unknown, is there as not applicable.
+    follow different protocols, whose errors are unknown, that is judged by an encoder one of them
+    was told of, or whose numbers both may be chance, is there as not applicable.
 
     Raises
     ------
     InputError
         A file that is no metrics file.
     """
-    return _compared(_read(files), conditions)
+    return _compared(_read(files), conditions, told or {})
 
 
 def compare_rows(rows: Iterable[MetricRow], conditions: Sequence[str]) -> list[Comparison]:
@@ -128,18 +141,28 @@ def compare_rows(rows: Iterable[MetricRow], conditions: Sequence[str]) -> list[C
         if error is not None:
             named = {f"{row.condition}: {key}": part for key, part in error.requested.items()}
             error = replace(error, requested=named)
-        interval = Interval(row.value, contributions=error)
+        interval = Interval(row.value, row.ci_low, row.ci_high, contributions=error)
         score = Score(row.group, row.metric, row.encoder, row.arm)
         entry = (row.seed, interval, row.protocol, row.higher_is_better)
         found.setdefault(score, {}).setdefault(row.condition, []).append(entry)
-    return _compared(_one_protocol_each(found), conditions)
+    return _compared(_one_protocol_each(found), conditions, {})
 
 
-def _compared(scores: dict[Score, dict[str, Seeds]], conditions: Sequence[str]) -> list[Comparison]:
+def _compared(
+    scores: dict[Score, dict[str, Seeds]],
+    conditions: Sequence[str],
+    told: Mapping[str, Collection[str]],
+) -> list[Comparison]:
     made: list[Comparison] = []
     for score, found in scores.items():
+        partial_to = set(told.get(score.encoder, ()))
         family = [(a, b) for a, b in combinations(conditions, 2) if a in found and b in found]
-        made += _corrected([_pair(score, a, b, found[a], found[b]) for a, b in family])
+        made += _corrected(
+            [
+                _pair(score, a, b, found[a], found[b], why=TOLD if {a, b} & partial_to else "")
+                for a, b in family
+            ]
+        )
         of_real = scores.get(score._replace(arm=REAL), {}).get(REAL)
         if score.arm not in ("", REAL) and of_real:
             made += _corrected(
@@ -187,9 +210,9 @@ def _read(files: Iterable[str | Path]) -> dict[Score, dict[str, Seeds]]:
                     continue
                 score = Score(row["group"], row["metric"], row["encoder"], row["arm"])
                 error = parts.get((row["condition"], *score[1:]))
-                interval = Interval(
-                    row["value"], contributions=error and Contributions.from_json(error)
-                )
+                low, high = (NAN if row[e] is None else row[e] for e in ("ci_low", "ci_high"))
+                parts_of = error and Contributions.from_json(error)
+                interval = Interval(row["value"], low, high, contributions=parts_of)
                 entry = (row["seed"], interval, row["protocol"], row["higher_is_better"])
                 found.setdefault(score, {}).setdefault(row["condition"], []).append(entry)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -215,7 +238,10 @@ def _one_protocol(entries: list[_Entry]) -> Seeds:
     return Seeds(kept, protocol, entries[0][3])
 
 
-def _pair(score: Score, first: str, second: str, a: Seeds, b: Seeds) -> Comparison:
+def _pair(
+    score: Score, first: str, second: str, a: Seeds, b: Seeds, *, why: str = ""
+) -> Comparison:
+    """The pair's difference and p-value; `why` it is not to be compared, if so."""
     made = Comparison(
         **score._asdict(),
         first=first,
@@ -224,10 +250,15 @@ def _pair(score: Score, first: str, second: str, a: Seeds, b: Seeds) -> Comparis
         second_seeds=len(b.intervals),
         higher_is_better=a.higher_is_better,
     )
+    chance = CHANCE.get(score.metric)
     if a.protocol != b.protocol:
-        reason = "the two scores follow different protocols"
-        return replace(made, status="not_applicable", reason=reason)
-    found = paired_difference(a.intervals, b.intervals)
+        why = why or "the two scores follow different protocols"
+    if chance is not None and all(_may_be_chance(of, chance) for of in (a, b)):
+        why = why or f"neither score is beyond doubt above {chance:g}, which is chance"
+    if why:
+        return replace(made, status="not_applicable", reason=why)
+    above = [_from_chance(of.intervals, chance) for of in (a, b)]
+    found = paired_difference(*above)
     made = replace(
         made,
         protocol=a.protocol,
@@ -245,6 +276,18 @@ def _pair(score: Score, first: str, second: str, a: Seeds, b: Seeds) -> Comparis
         )
         return replace(made, status="not_applicable", reason=reason)
     return made
+
+
+def _may_be_chance(score: Seeds, chance: float) -> bool:
+    """Whether the score lies below the level of chance, or an interval of it holds that."""
+    return any(of.value <= chance or of.ci_low <= chance for of in score.intervals.values())
+
+
+def _from_chance(intervals: dict[int, Interval], chance: float | None) -> dict[int, Interval]:
+    """The scores, at least the level of chance where there is one."""
+    if chance is None:
+        return intervals
+    return {seed: replace(of, value=max(of.value, chance)) for seed, of in intervals.items()}
 
 
 def _corrected(family: list[Comparison]) -> list[Comparison]:

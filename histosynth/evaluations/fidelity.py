@@ -2,7 +2,8 @@
 
 The reference is all real test tiles. A set with more tiles than the study samples is scored on a
 seeded subset of that many, so that every condition, `real` (real train tiles: other patients) and
-`autoencoder` (test tiles through the autoencoder) are compared at one n.
+`autoencoder` (test tiles through the autoencoder) are compared at one n. Only where that leaves a
+label, class, site or cluster with few tiles are more of the set taken.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,9 +16,9 @@ import numpy as np
 from histosynth.errors import InputError
 from histosynth.evaluations.embedded import features_of
 from histosynth.evaluations.occupancy import occupancy_rows
-from histosynth.evaluations.protocol import check_comparable, fidelity_protocol
+from histosynth.evaluations.protocol import check_comparable, fidelity_protocol, resized_remark
 from histosynth.evaluations.rows import MetricRow, Scored
-from histosynth.evaluations.sides import Sides
+from histosynth.evaluations.sides import INSIDE, Sides
 from histosynth.evaluations.subsets import Clustered, clustered, groupings, subset_rows
 from histosynth.metrics import Reference
 from histosynth.tilesets import TileSet
@@ -29,14 +30,7 @@ if TYPE_CHECKING:
     from histosynth.settings import Evaluation
 
 DISTANCES = ("frechet_distance", "kernel_distance")
-NEIGHBOUR_SCORES = (
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-    "clipped_density",
-    "clipped_coverage",
-)
+NEIGHBOUR_SCORES = tuple(INSIDE)
 FURTHER = (
     "frechet_distance_inf",
     "kernel_distance_rbf",
@@ -102,7 +96,13 @@ def fidelity_of_files(
             clusters,
             chosen=scored_subset(len(sets[1]), study.sampling.n, seed=seed),
             encoder=encoder,
-            protocol=partial(fidelity_protocol, sets[0], encoder=made_by, width=arrays[0].shape[1]),
+            protocol=partial(
+                fidelity_protocol,
+                sets[0],
+                encoder=made_by,
+                width=arrays[0].shape[1],
+                synthetic=sets[1],
+            ),
             seed=seed,
         )
         rows += scored.guarded(["cluster_occupancy"], compute, encoder=encoder)
@@ -149,20 +149,28 @@ def fidelity_rows(
     chosen = scored_subset(len(synthetic), n, seed=settings.seed)
     sides = Sides(
         real_features,
-        synthetic_features[chosen],
+        synthetic_features,
         real.table["patient_id"].astype(str).to_numpy(),
-        _groups(synthetic.table.iloc[chosen]),
+        _groups(synthetic.table),
         settings,
         reference,
     )
-    remark = f"the set has {len(chosen)} tiles, the study samples {n}" if len(chosen) < n else ""
+    few = f"the set has {len(chosen)} tiles, the study samples {n}" if len(chosen) < n else ""
+    remark = "; ".join(filter(None, (resized_remark(real, synthetic), few)))
     protocol = partial(
-        fidelity_protocol, real, encoder=encoder_fingerprint, width=real_features.shape[1]
+        fidelity_protocol,
+        real,
+        encoder=encoder_fingerprint,
+        width=real_features.shape[1],
+        synthetic=synthetic,
     )
-    rows = whole_rows(scored, sides, encoder=encoder, protocol=protocol, remark=remark)
+    rows = whole_rows(
+        scored, sides.taking(chosen), encoder=encoder, protocol=protocol, remark=remark
+    )
     kinds = groupings(real, synthetic, label_names=label_names, clusters=clusters)
-    kinds = [kind.taking(chosen) for kind in kinds]
-    return rows + subset_rows(scored, sides, kinds, encoder=encoder, protocol=protocol)
+    return rows + subset_rows(
+        scored, sides, kinds, encoder=encoder, protocol=protocol, chosen=chosen
+    )
 
 
 def whole_rows(
@@ -177,30 +185,23 @@ def whole_rows(
 
     Parameters
     ----------
-    protocol : makes a protocol from `n_real`, `n_synthetic` and, where neighbours count, `k`
+    protocol : makes a protocol from `n_real` and `n_synthetic`
     remark : what to say of every number
     """
-    counts: dict[str, Any] = {"n_real": len(sides.real), "n_synthetic": len(sides.synthetic)}
-    plain, neighbours = protocol(**counts), protocol(**counts, k=sides.settings.neighbours)
-    intervals = sides.distances()
-    rows = [
-        scored.row(m, intervals[m], protocol=plain, encoder=encoder, reason=remark, **counts)
-        for m in DISTANCES
-    ]
-    intervals = sides.neighbour_scores()
-    rows += [
-        scored.row(m, intervals[m], protocol=neighbours, encoder=encoder, reason=remark, **counts)
-        for m in NEIGHBOUR_SCORES
-    ]
-    for metric, compute in sides.further().items():
+    usual = sides.distances() | sides.neighbour_scores()
+    scores: dict[str, Callable[[], Any]] = {name: partial(usual.get, name) for name in usual}
+    rows = []
+    for metric, compute in (scores | sides.further()).items():
         try:
             found = compute()
         except InputError as error:  # such as one patient only: no reason to lose the others
             rows.append(scored.absent(metric, str(error), encoder=encoder))
             continue
-        told = plain | ({"sigma": sides.sigma} if metric == "kernel_distance_rbf" else {})
+        counts: dict[str, Any] = sides.counts(metric)
+        told = protocol(**counts) | sides.ingredients(metric)
+        said = "; ".join(filter(None, (remark, sides.remark(metric))))
         rows.append(
-            scored.row(metric, found, protocol=told, encoder=encoder, reason=remark, **counts)
+            scored.row(metric, found, protocol=told, encoder=encoder, reason=said, **counts)
         )
     return rows
 

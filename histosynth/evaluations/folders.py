@@ -44,7 +44,8 @@ from histosynth.evaluations.halves import (
     deal_halves,
     link_halves,
 )
-from histosynth.evaluations.rows import ROW_COLUMNS, MetricRow, Scored
+from histosynth.evaluations.legacy import legacy_of_sets
+from histosynth.evaluations.rows import ROW_COLUMNS, SPLIT_UNIT, MetricRow, Scored
 from histosynth.external import (
     REAL,
     TRAIN,
@@ -52,6 +53,7 @@ from histosynth.external import (
     Options,
     check_folders,
     import_external,
+    patients_of_labels,
     protocol_codec,
 )
 from histosynth.files import short_hash
@@ -119,17 +121,55 @@ def evaluate_folders(
     """
     encoders = {name: load_encoder(name, made) for name, made in settings.items()}
     checked = check_folders(folders, options, least={REAL: 2 * LEAST, TRAIN: LEAST, "": LEAST})
+    for line in patients_of_labels(checked, options):
+        log(line)
     facts = checked[REAL].facts
     patients = np.array([row.get("patient_id", str(path)) for path, row in facts.items()])
     deal_halves(patients)
     known = any("patient_id" in row for row in facts.values())
-    codec = protocol_codec(checked)
-    sets = {
-        name: import_external(external, work, options, codec=codec, log=log)
+    sets = _imported(checked, work, options, log)
+    unit = "patient" if known else "image"
+    scores = score_folders(sets, encoders, work, settings=settings, split_unit=unit, log=log)
+    if options.legacy:
+        native = replace(options, size=None)
+        own = {name: external for name, external in checked.items() if name != TRAIN}
+        sets = _imported(own, work, native, log) if options.size else sets
+        scores = _with_legacy(scores, sets, encoders, work, options, log)
+    return scores, checked
+
+
+def _imported(
+    checked: Mapping[str, External], work: Path, options: Options, log: Callable[[str], None]
+) -> dict[str, TileSet]:
+    return {
+        name: import_external(external, work, options, codec=protocol_codec(checked, name), log=log)
         for name, external in checked.items()
     }
-    unit = "patient" if known else "image"
-    return score_folders(sets, encoders, work, settings=settings, split_unit=unit, log=log), checked
+
+
+def _with_legacy(
+    scores: Scores,
+    sets: Mapping[str, TileSet],
+    encoders: Mapping[str, Encoder],
+    work: Path,
+    options: Options,
+    log: Callable[[str], None],
+) -> Scores:
+    """The scores, and beside them those of `sets`, of the sizes that they came in."""
+    log(f"scoring as in published protocols: {', '.join(options.legacy)}")
+    unit = str(scores.reference.tiles.provenance[SPLIT_UNIT])
+    reference, floor = link_halves(sets[REAL], work, split_unit=unit)
+    contestants = {name: sets[name] for name in scores.study.conditions} | {REAL: floor.tiles}
+    asked = scores.study.evaluation.model_copy(update={"legacy": list(options.legacy)})
+    study = scores.study.model_copy(update={"evaluation": asked})
+    rows, protocols = legacy_of_sets(study, reference.tiles, contestants, encoders)
+    table = pd.DataFrame([vars(row) for row in rows], columns=ROW_COLUMNS)
+    return replace(
+        scores,
+        study=study,
+        rows=pd.concat([scores.rows, table], ignore_index=True),
+        protocols=scores.protocols | protocols,
+    )
 
 
 def embed(tiles: TileSet, encoder: Encoder, work: Path, *, batch_size: int) -> Path:

@@ -31,28 +31,33 @@ def deal_halves(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows of two halves of nearly equal size without a common patient.
 
-    Where there are labels, patients are dealt label by label (a patient's is the one most of its
-    images have), so that both halves hold as much of each.
+    Where there are labels, the patients of each are dealt apart (a patient's label is the one most
+    of its images have), so that both halves hold as much of each; then the larger share of every
+    label goes to the half that has less in all. Neither of a label nor in all do the halves differ
+    by more than the images of one patient.
 
     Raises
     ------
     InputError : fewer than two patients, or a half of fewer than `LEAST` images.
     """
     names, index, sizes = np.unique(patients, return_inverse=True, return_counts=True)
-    kinds = [""] * len(names)
+    kinds = np.zeros(len(names), dtype=int)
     if labels is not None:
         table = pd.Series(labels.astype(str)).groupby(index)
-        kinds = [str(of_one.mode()[0]) for _, of_one in table]
+        kinds = np.unique([of_one.mode()[0] for _, of_one in table], return_inverse=True)[1]
     order = np.random.default_rng(seed).permutation(len(names))
     side = np.zeros(len(names), dtype=int)
+    shares = np.zeros((kinds.max() + 1, 2), dtype=int)  # images of each label on either side
+    for patient in sorted(order, key=lambda p: -sizes[p]):
+        share = shares[kinds[patient]]
+        side[patient] = int(share[1] < share[0])
+        share[side[patient]] += sizes[patient]
     filled = np.zeros(2, dtype=int)
-    for kind in sorted(set(kinds)):
-        own = np.zeros(2, dtype=int)
-        for patient in sorted((p for p in order if kinds[p] == kind), key=lambda p: -sizes[p]):
-            # the half with less of this label; where they are even, the half with less in all
-            side[patient] = int((own[1], filled[1]) < (own[0], filled[0]))
-            own[side[patient]] += sizes[patient]
-            filled[side[patient]] += sizes[patient]
+    for kind in np.argsort(-np.abs(shares[:, 0] - shares[:, 1]), kind="stable"):
+        if (shares[kind, 0] - shares[kind, 1]) * (filled[0] - filled[1]) > 0:
+            side[kinds == kind] ^= 1
+            shares[kind] = shares[kind, ::-1].copy()
+        filled += shares[kind]
     if filled.min() < LEAST:
         raise InputError(
             f"the real images split by patient into {filled[0]} and {filled[1]} ({len(names)} "
@@ -73,7 +78,9 @@ def link_halves(real: TileSet, work: Path, *, split_unit: str) -> list[Half]:
     labels = table["label"].to_numpy() if table["label"].notna().all() else None
     sides = deal_halves(table["patient_id"].astype(str).to_numpy(), labels)
     # The folder's name tells of patients, labels and codec too, which the fingerprint does not.
-    identity = short_hash([split_unit, real.folder.name, real.fingerprint])
+    # The rows are there so that halves dealt by another version are not taken for these.
+    dealt = [rows.tolist() for rows in sides]
+    identity = short_hash([split_unit, real.folder.name, real.fingerprint, dealt])
     made = []
     for name, rows in zip(("reference", "floor"), sides, strict=True):
         folder = work / "sets" / f"real-{name}-{identity}"

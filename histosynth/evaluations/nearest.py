@@ -43,6 +43,12 @@ class Space(Protocol):
     def own(self, index: np.ndarray) -> np.ndarray:
         """Distance (m,) from training tiles to their nearest other training tile."""
 
+    def described(self, index: np.ndarray) -> np.ndarray:
+        """Training tiles as the space describes tiles."""
+
+    def between(self, copies: np.ndarray, originals: np.ndarray) -> np.ndarray:
+        """Distance (m,) of each copy to its own original, both in the space's description."""
+
 
 class FeatureSpace:
     """Features (n, d) of the training tiles in one encoder, by Euclidean distance."""
@@ -57,6 +63,12 @@ class FeatureSpace:
     def own(self, index: np.ndarray) -> np.ndarray:
         rows, places = np.unique(index, return_inverse=True)
         return nearest_distances(self.train[rows], self.train, leave_out=rows)[0][places]
+
+    def described(self, index: np.ndarray) -> np.ndarray:
+        return self.train[index]
+
+    def between(self, copies: np.ndarray, originals: np.ndarray) -> np.ndarray:
+        return np.linalg.norm(copies.astype(np.float64) - originals, axis=1)
 
 
 class PixelSpace:
@@ -76,6 +88,14 @@ class PixelSpace:
     def own(self, index: np.ndarray) -> np.ndarray:
         rows, places = np.unique(index, return_inverse=True)
         return self._over_turns(self.pictures[rows], rows).distance[places]
+
+    def described(self, index: np.ndarray) -> np.ndarray:
+        return self.pictures[index]
+
+    def between(self, copies: np.ndarray, originals: np.ndarray) -> np.ndarray:
+        ours = pixel_vectors(originals).astype(np.float64)
+        turns = (pixel_vectors(turned(copies, turn)) for turn in range(TURNS))
+        return np.min([np.linalg.norm(vectors - ours, axis=1) for vectors in turns], axis=0)
 
     def _over_turns(self, pictures: np.ndarray, leave_out: np.ndarray | None) -> Nearest:
         best = Nearest(

@@ -6,7 +6,11 @@ controls that are rows of their own:
 - `<condition>~shuffled`: the requests dealt out anew among the same images, which is what a
   generator that ignores its request would get;
 - `<condition>~wrong_class`: each class of the request read as the next one, which is what a judge
-  says of the wrong tissue. A score that does not fall here cannot tell the classes apart.
+  says of the wrong tissue. Of two labels it is 1 - accuracy, and says nothing new.
+
+Whether the judge itself can tell the classes apart is what `real~wrong_class` says: its score on
+real test tiles, of which it is known what they are, against the same wrong classes. Where that does
+not fall far below its own score on them, its verdict on synthetic tiles is worth nothing.
 
 Scores are of counts summed over patients, which are what the intervals resample.
 """
@@ -33,11 +37,13 @@ class Requests:
     ----------
     asked, found : integers (n, ...) of one shape: class maps, or (n,) labels or clusters
     patients : (n,) whose tile it is; a request goes with its patient
+    sites : (n,) of each tile, or of the real tile that its request came from; None where unknown
     """
 
     asked: np.ndarray
     found: np.ndarray
     patients: np.ndarray
+    sites: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class RequestScore:
     Attributes
     ----------
     metrics : names of the score and of its ratio
-    scores : subset (`all`, `class=...`) -> score of summed counts
+    scores : subset (`all`, `class=...`) -> score of summed counts; `all` is scored by site, too
     count : (asked, found) -> counts (n, ...), one block a tile
     n_classes : classes of the requests are 0 .. n_classes - 1
     real : requests of the real test tiles: their own maps, labels or clusters
@@ -64,38 +70,56 @@ class RequestScore:
     encoder: str = ""
 
     def rows(self, made: Requests, *, remark: str = "") -> list[MetricRow]:
-        """Rows of the set and of its controls; `remark` stands with the overall score."""
-        rows = self._rows(made, None, self.scores, remark)
-        if self.scored.condition in REFERENCES:
+        """Rows of the set and of its controls; `remark` stands with the overall score.
+
+        Of `real`, the control is the wrong class alone: it probes the judge.
+        """
+        reference = self.count(self.real.asked, self.real.found)
+
+        def pairs(asked: np.ndarray, groups: np.ndarray) -> _Pairs:
+            return _Pairs(self.count(asked, made.found), groups, reference, self.real.patients)
+
+        own = pairs(made.asked, made.patients)
+        rows = self._rows(own, None, self.scores, remark) + self._by_site(own, made.sites)
+        if self.scored.condition == "autoencoder":
             return rows
+        wrong = pairs(next_class(made.asked, self.n_classes), made.patients)
+        probe = self._rows(wrong, WRONG_CLASS, self.scores, "")
+        if self.scored.condition == "real":
+            return rows + probe
         order = derangement(len(made.asked), seed=self.seed)
         # A request goes with its patient, so these intervals resample requests too.
-        shuffled = Requests(made.asked[order], made.found, made.patients[order])
-        wrong = Requests(next_class(made.asked, self.n_classes), made.found, made.patients)
-        overall = {"all": self.scores["all"]}
-        return [
-            *rows,
-            *self._rows(shuffled, SHUFFLED, self.scores, remark),
-            *self._rows(wrong, WRONG_CLASS, overall, ""),
-        ]
+        shuffled = pairs(made.asked[order], made.patients[order])
+        return rows + self._rows(shuffled, SHUFFLED, self.scores, remark) + probe
+
+    def _by_site(self, own: "_Pairs", sites: np.ndarray) -> list[MetricRow]:
+        """The overall score of each site's tiles, over the judge's on real tiles of that site."""
+        rows = []
+        for site in known_sites(self.real.sites, sites):
+            here = own.taking(sites == site, self.real.sites == site)
+            rows += self._rows(here, None, {f"site={site}": self.scores["all"]}, "")
+        return rows
 
     def _rows(
-        self, made: Requests, control: str | None, scores: Mapping[str, Score], remark: str
+        self, pairs: "_Pairs", control: str | None, scores: Mapping[str, Score], remark: str
     ) -> list[MetricRow]:
-        counts = self.count(made.asked, made.found)
-        reference = self.count(self.real.asked, self.real.found)
         place: dict[str, Any] = {
             "encoder": self.encoder,
             "condition": self.scored.condition + control if control else None,
         }
-        n: dict[str, Any] = {"n_real": len(reference), "n_synthetic": len(counts)}
+        n: dict[str, Any] = {"n_real": len(pairs.reference), "n_synthetic": len(pairs.counts)}
         rows = []
         for subset, score in scores.items():
             told = {"subset": subset, **place}
             said = remark if subset == "all" else ""
-            absolute = score_interval(counts, made.patients, score, seed=self.seed)
+            absolute = score_interval(pairs.counts, pairs.groups, score, seed=self.seed)
             ratio = ratio_interval(
-                counts, made.patients, reference, self.real.patients, score, seed=self.seed
+                pairs.counts,
+                pairs.groups,
+                pairs.reference,
+                pairs.reference_groups,
+                score,
+                seed=self.seed,
             )
             for metric, interval in zip(self.metrics, (absolute, ratio), strict=True):
                 if np.isnan(interval.value):
@@ -107,6 +131,31 @@ class RequestScore:
                         )
                     )
         return rows
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Counts (n, ...) of tiles and of the real ones, with the patients of both."""
+
+    counts: np.ndarray
+    groups: np.ndarray
+    reference: np.ndarray
+    reference_groups: np.ndarray
+
+    def taking(self, made: np.ndarray, real: np.ndarray) -> "_Pairs":
+        """Those of some tiles, bool (n,) each."""
+        return _Pairs(
+            self.counts[made],
+            self.groups[made],
+            self.reference[real],
+            self.reference_groups[real],
+        )
+
+
+def known_sites(real: np.ndarray, made: np.ndarray) -> list[str]:
+    """Sites with tiles on both sides, where the real ones come from more than one; else none."""
+    sites = sorted({site for site in real if site is not None})
+    return [site for site in sites if (made == site).any()] if len(sites) > 1 else []
 
 
 def next_class(asked: np.ndarray, n_classes: int) -> np.ndarray:

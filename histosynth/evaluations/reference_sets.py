@@ -48,7 +48,8 @@ def write_reference_set(name: str, real: TileSet, output: str | Path) -> TileSet
     change = _MAKERS[name](real)
     about: dict[str, Any] = {"condition": name, "seed": 0, "provides": {"maps", "labels"}}
     # Pixels are stored without loss; what compressed them before is that of the real tiles.
-    told = {key: real.provenance[key] for key in ("codec", "codecs") if key in real.provenance}
+    kept = ("codec", "codecs", "native_sizes", "resize")
+    told = {key: real.provenance[key] for key in kept if key in real.provenance}
     provenance = {"reference": name, "source": real.fingerprint} | told
     with TileSetWriter(output, classes=real.classes, provenance=provenance) as writer:
         for rows, images in _blocks(real):

@@ -57,6 +57,7 @@ HIGHER_IS_BETTER = {
     "authenticity": True,
     "c_t": True,
     "handed_over_share": False,
+    "pasted_share": False,
     "copied_inside": False,
     "copied_outside": False,
     # Effect sizes have a sign: they are best near 0.

@@ -8,11 +8,15 @@ A real tile belongs where it is; a synthetic one where its request puts it:
 - cluster: the requested morphology type or, where none was requested, the nearest centroid of the
   image's own features.
 
-The kernel distance leads: it is unbiased at every n, and alone carries an interval and is ranked.
+The kernel distance leads: for independent tiles it is unbiased at every n, so subsets of different
+size compare. What tiles of one patient have in common adds about 1 / patients to it, in `real` as
+in any set. It alone carries an interval and is ranked. It and the Gaussian one are given from
+`evaluation.min_subset_tiles` tiles on, all other scores from `evaluation.min_tiles` on.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,18 +25,22 @@ import numpy as np
 from histosynth.clusters.files import read_assignments, read_features
 from histosynth.clusters.kmeans import KMeansClusters
 from histosynth.conditions.targets import cluster_ids
+from histosynth.errors import InputError
 from histosynth.evaluations.rows import MetricRow, Scored
-from histosynth.metrics import KernelStatistic, frechet_distance, prdc
+from histosynth.evaluations.sides import INSIDE
+from histosynth.metrics import KernelStatistic, kernel_distance, sliced_wasserstein, vendi_score
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from histosynth.evaluations.sides import Sides
+    from histosynth.settings import Evaluation
     from histosynth.tilesets import TileSet
 
 KINDS = ("label", "class", "site", "cluster")
 REQUESTED = "requested"
 NEAREST_CENTROID = "nearest centroid of the image's own features"
+FROM_FEW = ("kernel_distance", "kernel_distance_rbf")  # given from evaluation.min_subset_tiles on
 _NO_SITE = ("", "unknown")
 
 
@@ -56,10 +64,6 @@ class Grouping:
     synthetic: np.ndarray | None
     rule: str
     reason: str = ""
-
-    def taking(self, rows: np.ndarray) -> "Grouping":
-        """The grouping of some rows of the synthetic set."""
-        return self if self.synthetic is None else replace(self, synthetic=self.synthetic[rows])
 
 
 @dataclass(frozen=True)
@@ -169,18 +173,24 @@ def subset_rows(
     *,
     encoder: str,
     protocol: Callable[..., dict[str, Any]],
+    chosen: np.ndarray | None = None,
 ) -> list[MetricRow]:
     """Rows of every subset; one of few tiles, or of a set that does not tell, says why.
 
     Parameters
     ----------
     sides : features of both sets, rows as in the groupings
-    protocol : makes a protocol from `subset`, and where they count `n_real`, `n_synthetic` and `k`
+    protocol : makes a protocol from `subset`, `n_real` and `n_synthetic`
+    chosen : rows of the synthetic set that are scored as a whole, by default all. The others come
+        in, at random, where a subset has fewer than `evaluation.min_tiles` of these.
     """
+    chosen = np.arange(len(sides.synthetic)) if chosen is None else chosen
     rows: list[MetricRow] = []
     for grouping in sorted_tiles:
         for name in grouping.names:
-            rows += _rows_of(scored, sides, grouping, name, encoder=encoder, protocol=protocol)
+            rows += _rows_of(
+                scored, sides, grouping, name, chosen, encoder=encoder, protocol=protocol
+            )
     return rows
 
 
@@ -189,38 +199,102 @@ def _rows_of(
     sides: "Sides",
     grouping: Grouping,
     name: str,
+    chosen: np.ndarray,
     *,
     encoder: str,
     protocol: Callable[..., dict[str, Any]],
 ) -> Iterator[MetricRow]:
-    subset = f"{grouping.kind}={name}"
+    place: dict[str, Any] = {"encoder": encoder, "subset": f"{grouping.kind}={name}"}
     of_real = grouping.real == name
     if grouping.synthetic is None:
-        absent = scored.absent("kernel_distance", grouping.reason, encoder=encoder, subset=subset)
+        absent = scored.absent("kernel_distance", grouping.reason, **place)
         yield replace(absent, n_real=int(of_real.sum()))
         return
-    of_synthetic = grouping.synthetic == name
-    counts = {"n_real": int(of_real.sum()), "n_synthetic": int(of_synthetic.sum())}
-    least = sides.settings.min_tiles
+    own = np.flatnonzero(grouping.synthetic == name)
+    rows, remark = _filled(own, chosen, sides.settings)
+    counts: dict[str, Any] = {"n_real": int(of_real.sum()), "n_synthetic": len(rows)}
+    key, least = _least(sides.settings)
     if min(counts.values()) < least:
-        reason = (
-            f"{counts['n_real']} real and {counts['n_synthetic']} synthetic tiles are of this "
-            f"{grouping.kind}; evaluation.min_tiles is {least}"
-        )
-        absent = scored.absent("kernel_distance", reason, encoder=encoder, subset=subset)
-        yield replace(absent, **counts)  # type: ignore[arg-type]
+        reason = _few(counts, f"tiles are of this {grouping.kind}; evaluation.{key} is {least}")
+        absent = scored.absent("kernel_distance", reason, **place)
+        yield replace(absent, **counts)
         return
-    part = sides.subset(of_real, of_synthetic)
-    place: dict[str, Any] = {"encoder": encoder, "subset": subset, **counts}
-    # Unbiased at every n, so subsets of different size are still one protocol.
-    told = protocol(subset=grouping.rule, n_real=None, n_synthetic=None)
-    kernel = part.jackknife(KernelStatistic(narrow=part.many))
-    yield scored.row("kernel_distance", kernel, protocol=told, **place)
-    told = protocol(subset=grouping.rule, **counts)
-    value = frechet_distance(part.real, part.synthetic)
-    yield scored.row("frechet_distance", value, protocol=told, **place)
-    k = sides.settings.neighbours
-    told = protocol(subset=grouping.rule, k=k, **counts)
-    if min(counts.values()) > k:
-        for metric, value in prdc(part.real, part.synthetic, k=k).items():
-            yield scored.row(metric, value, protocol=told, **place)
+    part = sides.subset(of_real, rows)
+    for metric, compute in _scores(part).items():
+        counts = part.counts(metric)
+        # No bias of its own depends on n, so subsets of different size are still one protocol.
+        told = dict.fromkeys(counts) if metric in FROM_FEW else counts
+        lacking = _lacking(metric, part)
+        try:
+            if lacking:
+                raise InputError(lacking)
+            found = compute()
+            made = protocol(subset=grouping.rule, **told) | part.ingredients(metric)
+            row = scored.row(metric, found, protocol=made, reason=remark, **place, **counts)
+        except InputError as error:  # such as one patient only
+            row = replace(scored.absent(metric, str(error), **place), **counts)
+        yield row
+
+
+def _filled(own: np.ndarray, chosen: np.ndarray, settings: "Evaluation") -> tuple[np.ndarray, str]:
+    """Which tiles of a subset are scored, and what to say of it."""
+    rows = own[np.isin(own, chosen)]
+    further = np.random.default_rng(settings.seed).permutation(np.setdiff1d(own, chosen))
+    further = further[: max(0, settings.min_tiles - len(rows))]
+    if not len(further):
+        return rows, ""
+    remark = (
+        f"{len(further)} of these tiles are beyond the {len(chosen)} that are scored as a whole, "
+        "which hold too few of this kind"
+    )
+    return np.sort(np.concatenate([rows, further])), remark
+
+
+def _least(settings: "Evaluation") -> tuple[str, int]:
+    """The key and number of tiles below which nothing is scored."""
+    keys = ("min_tiles", "min_subset_tiles")
+    return min(((key, getattr(settings, key)) for key in keys), key=lambda pair: pair[1])
+
+
+def _lacking(metric: str, part: "Sides") -> str:
+    """Why there are too few tiles for a score; empty where there are enough."""
+    if metric in FROM_FEW:
+        return ""
+    n, m, width = len(part.real), len(part.synthetic), part.real.shape[1]
+    counts = {"n_real": n, "n_synthetic": m}
+    least, k = part.settings.min_tiles, part.settings.neighbours
+    if min(n, m) < least:
+        return _few(counts, f"tiles; evaluation.min_tiles is {least}, below which it is not given")
+    if metric in INSIDE and min(n, m) <= k:
+        return _few(counts, f"tiles; it takes more than k = {k}")
+    if metric == "frechet_distance_inf" and not part.extrapolates:
+        return _few(counts, f"tiles; it takes {2 * width} of each, twice the features")
+    if metric == "classifier_auc" and n + m <= width:
+        return _few(
+            counts, f"tiles; with no more in all than {width} features, any two sets can be parted"
+        )
+    return ""
+
+
+def _few(counts: dict[str, int], words: str) -> str:
+    return f"{counts['n_real']} real and {counts['n_synthetic']} synthetic {words}"
+
+
+def _scores(part: "Sides") -> dict[str, Callable[[], Any]]:
+    """Every score of two sets, as what computes it."""
+    real, made, seed = part.real, part.synthetic, part.settings.seed
+
+    @cache
+    def neighbours() -> dict[str, float]:
+        return part.reference.compare(made)[1].scores()
+
+    return {
+        "kernel_distance": lambda: part.jackknife(KernelStatistic(narrow=part.many)),
+        "frechet_distance": lambda: part.reference.frechet(made),
+        **{name: partial(lambda name: neighbours()[name], name) for name in INSIDE},
+        "frechet_distance_inf": lambda: part.extrapolated_value,
+        "kernel_distance_rbf": lambda: kernel_distance(real, made, kernel="rbf", sigma=part.sigma),
+        "sliced_wasserstein": lambda: sliced_wasserstein(real, made, seed=seed),
+        "vendi": lambda: vendi_score(made),
+        "classifier_auc": lambda: part.classifier_auc().value,
+    }

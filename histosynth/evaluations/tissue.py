@@ -14,15 +14,20 @@ import numpy as np
 
 from histosynth.evaluations.protocol import tissue_protocol
 from histosynth.evaluations.rows import MetricRow, Scored
-from histosynth.evaluations.tissue_facts import means_of, report_facts
+from histosynth.evaluations.tissue_facts import entropies, means_of, report_facts
 from histosynth.evaluations.tissue_sides import Side, open_sides, resolution
-from histosynth.metrics import Interval, cohens_d, histogram_distance, jackknife_interval
-from histosynth.nuclei import COARSE_MPP, COARSEST_MPP, TYPICAL_UM, nucleus_rule
+from histosynth.metrics import (
+    Interval,
+    cohens_d,
+    cohens_d_of_sums,
+    histogram_distance,
+    jackknife_interval,
+)
+from histosynth.nuclei import COARSE_MPP, COARSEST_MPP, TYPICAL_UM, UNKNOWN_MPP, nucleus_rule
 from histosynth.slides.tiling import class_entropy
 from histosynth.tissue_statistics import (
     AREA,
     COUNT,
-    EDGES,
     TileStatistics,
     class_shares,
     measure_tiles,
@@ -43,7 +48,9 @@ TISSUE_METRICS = (
     *CLASS_METRICS,
 )
 READ_AT_ONCE = 64  # tiles
+AREA_VERSION = 2  # whole nuclei are weighted; raised when their areas change their meaning
 UNVARIED = "this does not vary from tile to tile in either set"
+_NO_NUCLEUS = "hardly a tile has a whole nucleus"
 
 
 def tissue_of_files(
@@ -86,7 +93,7 @@ def _rows(
     measured = tuple(measure_tiles(side.images(), rule) for side in sides)
     facts |= report_facts(measured, sides, rule)
     numbers = _Numbers(scored, sides, seed)
-    told = tissue_protocol(test, rule=rule)
+    told = tissue_protocol(test, rule=rule, synthetic=sides[1].tiles)
     rows = numbers.effects({m: m for m in STAIN_METRICS}, measured, protocol=told)
     rows += numbers.distances(("od_hematoxylin", "od_eosin"), measured, protocol=told)
     if rule is None:
@@ -95,22 +102,29 @@ def _rows(
         rows += [scored.absent(metric, reason) for metric in NUCLEI_METRICS]
     else:
         remark = _coarse(mpp)
-        for name in (COUNT, AREA):
-            rows += numbers.effects({name: name}, measured, protocol=told, reason=remark)
+        rows += numbers.effects({COUNT: COUNT}, measured, protocol=told, reason=remark)
+        told = told | {"areas": AREA_VERSION}
+        rows += numbers.area_effect(measured, protocol=told, reason=remark)
         rows += numbers.distances((AREA,), measured, protocol=told, reason=remark)
     if judge is None:
         reason = "the study has no classes, so no judge reads them"
         return rows + [scored.absent(metric, reason) for metric in CLASS_METRICS]
     read = tuple(_read(side, judge) for side in sides)
     facts["means"] |= means_of(read)
-    told = tissue_protocol(test, rule=None, judge=judge.fingerprint)
+    facts["histograms"] |= entropies(read, len(judge.names))
+    of_judge: dict[str, Any] = {"judge": judge.fingerprint, "synthetic": sides[1].tiles}
+    told = tissue_protocol(test, rule=None, **of_judge)
     subsets = {f"class={name}": "class_area" for name in judge.names} | {"all": "class_entropy"}
     return rows + numbers.effects(subsets, read, protocol=told)
 
 
 def _coarse(mpp: float | None) -> str:
     if mpp is None:
-        return "nobody knows how large a pixel is: areas are in pixels"
+        return (
+            "nobody knows how large a pixel is: nuclei are looked for as if it were "
+            f"{UNKNOWN_MPP:g} um, so counts may be half or twice the truth (of both sets alike) "
+            "and areas are in pixels"
+        )
     if mpp <= COARSE_MPP:
         return ""
     return (
@@ -125,7 +139,8 @@ def _read(side: Side, judge: "Judge") -> TileStatistics:
     maps = (judge.maps(side.tiles.images(part)) for part in parts)
     shares = np.concatenate([class_shares(some, len(judge.names)) for some in maps])
     values = {f"class={name}": shares[:, c] for c, name in enumerate(judge.names)}
-    return TileStatistics(values | {"all": class_entropy(shares).astype(float)}, {})
+    values["all"] = class_entropy(shares).astype(float)
+    return TileStatistics(values, {}, {}, {})
 
 
 class _Numbers:
@@ -145,31 +160,42 @@ class _Numbers:
     ) -> list[MetricRow]:
         """Cohen's d of tile values; `names` maps a value's name to its metric's, less `_d`.
 
-        A value named `class=...` is of that subset. Tiles without a value (no whole nucleus) are
-        left out.
+        A value named `class=...` is of that subset.
         """
-        arrays = [np.stack([side.values[n] for n in names], axis=1) for side in measured]
-        kept = [np.isfinite(array).all(axis=1) for array in arrays]
-        x, y = (array[keep] for array, keep in zip(arrays, kept, strict=True))
-        groups = [group[keep] for group, keep in zip(self.groups, kept, strict=True)]
+        x, y = (np.stack([side.values[n] for n in names], axis=1) for side in measured)
 
         def statistic(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
             return dict(zip(names, cohens_d(a, b).tolist(), strict=True))
 
-        few = min(len(x), len(y)) < 2
-        found: Any = {} if few else self._jackknife(x, y, groups, statistic)
+        found: Any = self._jackknife(x, y, self.groups, statistic)
         rows = []
         for name, metric in names.items():
             interval = found.get(name, Interval(float("nan")))
             subset = name if name.startswith("class=") else "all"
             if not np.isfinite(interval.value):
-                why = "hardly a tile has a whole nucleus" if few else UNVARIED
-                rows.append(self.scored.absent(f"{metric}_d", why, subset=subset))
+                rows.append(self.scored.absent(f"{metric}_d", UNVARIED, subset=subset))
                 continue
             place: dict[str, Any] = {"subset": subset, "protocol": protocol, "reason": reason}
             place |= {"n_real": len(x), "n_synthetic": len(y)}
             rows.append(self.scored.row(f"{metric}_d", interval, **place))
         return rows
+
+    def area_effect(
+        self, measured: tuple[TileStatistics, ...], *, protocol: dict[str, Any], reason: str
+    ) -> list[MetricRow]:
+        """Cohen's d of the areas of nuclei, over nuclei; tiles without a whole one do not count."""
+        sums = [side.sums[AREA] for side in measured]
+        kept = [of_side[:, 0] > 0 for of_side in sums]
+        x, y = (of_side[keep] for of_side, keep in zip(sums, kept, strict=True))
+        if min(len(x), len(y)) < 2:
+            return [self.scored.absent(f"{AREA}_d", _NO_NUCLEUS)]
+        groups = [group[keep] for group, keep in zip(self.groups, kept, strict=True)]
+        interval = self._jackknife(x, y, groups, cohens_d_of_sums)
+        if not np.isfinite(interval.value):
+            return [self.scored.absent(f"{AREA}_d", "the whole nuclei are few, or of one size")]
+        told: dict[str, Any] = {"protocol": protocol, "reason": reason}
+        n: dict[str, Any] = {"n_real": len(x), "n_synthetic": len(y)}
+        return [self.scored.row(f"{AREA}_d", interval, **told, **n)]
 
     def distances(
         self,
@@ -183,13 +209,13 @@ class _Numbers:
         rows = []
         for name in names:
             x, y = (side.histograms[name] for side in measured)
-            metric, width = f"{name}_w1", float(EDGES[name][1] - EDGES[name][0])
+            edges, metric = measured[0].edges[name], f"{name}_w1"
+            width = np.diff((edges[1:] + edges[:-1]) / 2)
             if not x.any() or not y.any():
-                why = "hardly a tile has a whole nucleus"
-                rows.append(self.scored.absent(metric, why))
+                rows.append(self.scored.absent(metric, _NO_NUCLEUS))
                 continue
 
-            def statistic(a: np.ndarray, b: np.ndarray, width: float = width) -> float:
+            def statistic(a: np.ndarray, b: np.ndarray, width: np.ndarray = width) -> float:
                 return histogram_distance(a.sum(axis=0), b.sum(axis=0), width=width)
 
             interval = self._jackknife(x, y, self.groups, statistic, bounds=(0, np.inf))

@@ -12,8 +12,8 @@ from histosynth.metrics.boundary import (
 )
 from histosynth.metrics.contributions import Contributions, recentred
 from histosynth.metrics.diversity import vendi_score
-from histosynth.metrics.effect import cohens_d, histogram_distance
-from histosynth.metrics.extrapolation import frechet_distance_inf
+from histosynth.metrics.effect import cohens_d, cohens_d_of_sums, histogram_distance
+from histosynth.metrics.extrapolation import extrapolates, frechet_distance_inf
 from histosynth.metrics.frechet import FeatureStatistics, frechet_distance
 from histosynth.metrics.kernel import kernel_distance, median_distance
 from histosynth.metrics.leave_out import FrechetStatistic, KernelStatistic
@@ -59,8 +59,10 @@ __all__ = [
     "cluster_bootstrap",
     "cluster_occupancy",
     "cohens_d",
+    "cohens_d_of_sums",
     "confusion_matrix",
     "copying_z",
+    "extrapolates",
     "frechet_distance",
     "frechet_distance_inf",
     "heldout_quantile",

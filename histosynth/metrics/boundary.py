@@ -57,13 +57,18 @@ def boundary_counts(
     Raises
     ------
     InputError
-        Shapes differ, values are not integers, or a value stands for no class.
+        Shapes differ, values are not integers, a value stands for no class, or a tolerance that is
+        no number of pixels.
     """
     true, predicted, known = checked_labels(true, predicted, n_classes=n_classes, ignore=ignore)
     if true.ndim != 3:
         raise InputError(f"label maps have shape {true.shape}; expected (tiles, height, width)")
     if tolerance is None:
         tolerance = boundary_tolerance(*true.shape[1:])
+    if not 0 <= tolerance < np.inf:
+        raise InputError(
+            f"tolerance = {tolerance}; expected pixels, 0 or more (0.75 % of the diagonal is usual)"
+        )
     counts = np.zeros((len(true), n_classes, 4), dtype=np.int64)
     step = max(1, _AT_ONCE // max(1, true[0].size if len(true) else 1))
     for start in range(0, len(true), step):

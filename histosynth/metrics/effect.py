@@ -37,10 +37,35 @@ def cohens_d(real: Any, synthetic: Any) -> np.ndarray:
     return np.where(varies, d, np.nan)
 
 
-def histogram_distance(real: Any, synthetic: Any, *, width: float) -> float:
+def cohens_d_of_sums(real: Any, synthetic: Any) -> float:
+    """Cohen's d of weighted values of which only sums are known, such as the areas of nuclei.
+
+    As `cohens_d`, of values that each stand for `w` of their kind: means are sum(w x) / sum(w),
+    variances those of every value taken w times, and n and m the sums of weights.
+
+    Parameters
+    ----------
+    real, synthetic : (n, 3) and (m, 3), of each tile sum(w), sum(w x) and sum(w x^2)
+
+    Returns
+    -------
+    float; NaN where a side weighs nothing, both together not more than 2, or nothing varies
+    """
+    sides = [np.asarray(s, dtype=np.float64).sum(axis=0) for s in (real, synthetic)]
+    if min(side[0] for side in sides) <= 0 or sum(side[0] for side in sides) <= 2:
+        return float("nan")
+    (n, x, _), (m, y, _) = sides
+    squares = sum(square - total**2 / weight for weight, total, square in sides)
+    variance = squares / (n + m - 2)
+    if variance <= 1e-12 * max(x / n, y / m) ** 2:  # what rounding leaves of sums
+        return float("nan")
+    return float((y / m - x / n) / np.sqrt(variance))
+
+
+def histogram_distance(real: Any, synthetic: Any, *, width: float | np.ndarray) -> float:
     """1-d Wasserstein distance of two histograms over the same bins, in the values' own unit.
 
-        W1 = width * sum_b |F(b) - G(b)|
+        W1 = sum_b width_b |F(b) - G(b)|
 
     with F and G the shares up to bin b: the mean way that a value has to be moved. Each bin's
     values count as one, so it is exact to half a bin. Never negative: two samples of one
@@ -49,7 +74,7 @@ def histogram_distance(real: Any, synthetic: Any, *, width: float) -> float:
     Parameters
     ----------
     real, synthetic : (bins,) counts
-    width : of a bin
+    width : of every bin; or (bins - 1,), from the middle of each bin to that of the next
 
     Returns
     -------
@@ -58,4 +83,5 @@ def histogram_distance(real: Any, synthetic: Any, *, width: float) -> float:
     x, y = np.asarray(real, dtype=np.float64), np.asarray(synthetic, dtype=np.float64)
     if not x.sum() or not y.sum():
         return float("nan")
-    return float(width * np.abs(np.cumsum(x) / x.sum() - np.cumsum(y) / y.sum()).sum())
+    apart = np.abs(np.cumsum(x) / x.sum() - np.cumsum(y) / y.sum())[:-1]  # all are within the last
+    return float((width * apart).sum())

@@ -9,9 +9,14 @@ equation (3), is
     polynomial   k(x, y) = (x.y / d + 1)^3                     Bińkowski et al. 2018 (there: KID)
     rbf          k(x, y) = exp(-|x - y|^2 / (2 sigma^2))       Jayasumana et al. 2024 (there: CMMD)
 
-Unbiased at every n, so it leads where tiles are few; equal distributions give values around 0,
-below it as often as above. Other tools average random subsets and print their spread, which is no
-confidence interval; here every pair counts once, and the interval comes from
+Unbiased at every n and m where tiles are independent: equal distributions then give values around
+0, below it as often as above. So it leads where tiles are few. But tiles of one patient are alike,
+and such pairs lie within the sets, none between them. Two sets of one population, of g and of h
+equal patients, no patient in both, are apart on average by r / g + r / h, where r is how much
+larger k is for two tiles of a patient than for tiles of two patients. More tiles of the same
+patients take nothing off. So read it beside the `real` row, whose tiles are of other patients, too
+(docs/uncertainty.md has figures). Other tools average random subsets and print their spread, which
+is no confidence interval; here every pair counts once, and the interval comes from
 :mod:`histosynth.metrics.uncertainty`. CMMD is the biased form times 1,000, at sigma = 10 for CLIP
 features of unit length; a sigma that suits other features is their :func:`median_distance`.
 
@@ -28,7 +33,7 @@ import numpy as np
 
 from histosynth.errors import InputError
 from histosynth.metrics.frechet import column_means
-from histosynth.metrics.inputs import as_features, as_tensor_pair
+from histosynth.metrics.inputs import as_features, as_tensor_pair, check_count
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +49,7 @@ def kernel_distance(
     sigma: float | None = None,
     chunk: int = 2048,
 ) -> float:
-    """Unbiased squared MMD; 0 is best, slightly negative is fine.
+    """Squared MMD, unbiased for independent tiles; 0 is best, slightly negative is fine.
 
     Parameters
     ----------
@@ -67,10 +72,12 @@ def kernel_distance(
     Raises
     ------
     InputError
-        Fewer than two rows, NaN or infinite values, different widths, no sigma above 0 for rbf.
+        Fewer than two rows, NaN or infinite values, different widths, no finite sigma above 0 for
+        rbf, a chunk below 1.
     """
     from histosynth.metrics.pairwise import compare_between, compare_within
 
+    chunk = check_count(chunk, "chunk", usual=2048)
     real, synthetic = as_tensor_pair(real, synthetic)
     a, b = points_of(real, synthetic)
     summed = kernel_named(kernel, sigma)
@@ -95,6 +102,7 @@ def median_distance(features: Any, *, most: int = 2000, seed: int = 0) -> float:
     """
     from scipy.spatial.distance import pdist
 
+    most = check_count(most, "most", least=2, usual=2000)
     array = as_features(features, name="real")
     if len(array) > most:
         array = array[np.random.default_rng(seed).choice(len(array), most, replace=False)]
@@ -124,10 +132,10 @@ def kernel_named(kernel: str, sigma: float | None) -> Kernel:
         return polynomial
     if kernel != "rbf":
         raise InputError(f"kernel = {kernel!r}; expected polynomial or rbf")
-    if sigma is None or not sigma > 0:
+    if sigma is None or not 0 < sigma < np.inf:
         raise InputError(
-            f"sigma = {sigma}; the rbf kernel needs a width above 0, in units of the features: "
-            "state one (median_distance of the real features is usual)"
+            f"sigma = {sigma}; the rbf kernel needs a finite width above 0, in units of the "
+            "features: state one (median_distance of the real features is usual)"
         )
     return partial(_gaussian, sigma)
 
@@ -136,7 +144,7 @@ def polynomial(made: Tensor, a: Points, rows: slice, b: Points, columns: slice) 
     """(x.y / d + 1)^3 of a block."""
     import torch
 
-    width = made.new_tensor(1 / a.rows.shape[1])
+    width = torch.full((), 1 / a.rows.shape[1], dtype=made.dtype, device=made.device)
     left = a.along[rows, None] / a.rows.shape[1] + 1
     base = torch.addcmul(left.to(made.dtype), made, width, out=made)
     base += (b.along[columns] / a.rows.shape[1]).to(made.dtype)

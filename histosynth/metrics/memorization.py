@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from histosynth.errors import InputError
-from histosynth.metrics.inputs import as_features, check_widths
+from histosynth.metrics.contributions import effective_groups
+from histosynth.metrics.inputs import as_features, check_count, check_widths
 from histosynth.metrics.uncertainty import Interval, cluster_bootstrap
 
 _REFERENCES_AT_ONCE = 16_384
@@ -53,6 +54,7 @@ def nearest_distances(
     InputError
         NaN or infinite values, different widths, or no reference left to find.
     """
+    chunk = check_count(chunk, "chunk", usual=2048)
     references = as_features(references, name="reference", minimum_rows=1)
     queries = as_features(queries, name="query", minimum_rows=1)
     check_widths(references.shape[1], queries.shape[1])
@@ -147,8 +149,15 @@ def memorized_share(
     Returns
     -------
     Interval
-        Without bounds where the share is 0 or 1, or a side has one patient only: resampling cannot
-        say what was not seen.
+        By the bootstrap over patients. Of a share of exactly 0 or 1, where resampling shows no
+        spread, by what so many patients can tell at all: of g patients whose images all lie near,
+
+            low = 0.025^(1 / g),  high = 1
+
+        (of 0: 0 and 1 - 0.025^(1 / g)), the limits of Clopper & Pearson (1934) for g out of g. They
+        hold for independent patients of one distribution, however alike the images of each; g is
+        what the patients of the side with fewer are worth (`effective_groups`), and the limit
+        Q_q(h) counts as known. Without bounds where a side has one patient only.
 
     Raises
     ------
@@ -174,8 +183,9 @@ def memorized_share(
         return float((ours < np.quantile(theirs, quantile, method="weibull")).mean())
 
     interval = cluster_bootstrap(share, groups, seed=seed)
-    bare = interval.value in (0, 1) or _one_group(groups, m)
-    return Interval(interval.value) if bare else interval
+    if _one_group(groups, m):
+        return Interval(interval.value)
+    return _unanimous(interval, groups[:m], groups[m:])
 
 
 def nearest_train_auc(
@@ -204,6 +214,28 @@ def nearest_train_auc(
         lambda index: _auc(ranks[index[index < m]], ranks[index[index >= m]]), groups, seed=seed
     )
     return Interval(interval.value) if _one_group(groups, m) else interval
+
+
+def _unanimous(interval: Interval, *sides: np.ndarray, confidence: float = 0.95) -> Interval:
+    """The interval of a share; of exactly 0 or 1 its one-sided bound, by patients.
+
+    With independent X_j in [0, 1], the shares of g patients, that are all 1:
+
+        P(all X_j = 1) = P(X = 1)^g <= E[X]^g,  so  E[X] >= a^(1 / g)  with confidence 1 - a
+
+    and a = (1 - confidence) / 2, as in the lower limit of any other interval.
+
+    Parameters
+    ----------
+    sides : patient behind each image, of the generated ones and of others that the share needs
+    """
+    if interval.value not in (0, 1):
+        return interval
+    sizes = (np.unique(names, return_counts=True)[1] for names in sides)
+    worth = min(effective_groups(size / size.sum()) for size in sizes)
+    low = ((1 - confidence) / 2) ** (1 / worth)
+    bounds = (low, 1.0) if interval.value == 1 else (0.0, 1 - low)
+    return Interval(interval.value, *bounds)
 
 
 def _one_group(groups: np.ndarray, m: int) -> bool:
@@ -255,10 +287,16 @@ def authenticity(
     generated_to_train : (m,) distance to the nearest training image
     train_to_train : (m,) distance from that training image to the nearest other one
     groups : (m,) patient behind each generated image; default: every image stands for itself
+
+    Returns
+    -------
+    Interval
+        As that of :func:`memorized_share`.
     """
     authentic = np.asarray(generated_to_train) > np.asarray(train_to_train)
-    names = np.arange(len(authentic)) if groups is None else groups
-    return cluster_bootstrap(authentic, names, seed=seed)
+    names = np.arange(len(authentic)) if groups is None else np.asarray(groups)
+    interval = cluster_bootstrap(authentic, names, seed=seed)
+    return interval if len(np.unique(names)) < 2 else _unanimous(interval, names)
 
 
 def _two_samples(

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from histosynth.errors import InputError
-from histosynth.metrics.inputs import as_tensor_pair
+from histosynth.metrics.inputs import as_tensor_pair, check_count
 from histosynth.metrics.kernel import points_of
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def prdc(
     Raises
     ------
     InputError
-        k < 1, k not smaller than both numbers of rows, NaN or infinite values, different widths.
+        k no whole number within 1 .. min(n, m) - 1, a chunk below 1, NaN or infinite values,
+        different widths.
     """
     found = _compare(real, synthetic, k, inclusive, chunk)
     return {name: found[name] for name in ("precision", "recall", "density", "coverage")}
@@ -92,6 +93,7 @@ def _compare(real: Any, synthetic: Any, k: int, inclusive: bool, chunk: int) -> 
     from histosynth.metrics.pairwise import compare_between, compare_within
 
     real, synthetic = as_tensor_pair(real, synthetic)
+    chunk = check_count(chunk, "chunk", usual=2048)
     check_neighbours(k, len(real), len(synthetic))
     a, b = points_of(real, synthetic)
     ours, theirs = (compare_within(points, k=k, chunk=chunk) for points in (a, b))
@@ -102,10 +104,11 @@ def _compare(real: Any, synthetic: Any, k: int, inclusive: bool, chunk: int) -> 
 
 def check_neighbours(k: int, n: int, m: int) -> None:
     """Raise InputError where k neighbours are not to be had in both sets."""
+    k = check_count(k, "k", usual=5)
     smallest = min(n, m)
-    if not 1 <= k < smallest:
+    if k >= smallest:
         raise InputError(
-            f"k = {k} nearest neighbours: k must be at least 1 and smaller than the number of "
+            f"k = {k} nearest neighbours: k must be smaller than the number of "
             f"tiles ({n} real, {m} synthetic); take k <= {smallest - 1} or add tiles"
         )
 

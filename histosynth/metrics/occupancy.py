@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from histosynth.errors import InputError
+from histosynth.metrics.inputs import check_count
 
 
 def cluster_occupancy(real: Any, synthetic: Any, *, k: int) -> float:
@@ -24,8 +25,8 @@ def cluster_occupancy(real: Any, synthetic: Any, *, k: int) -> float:
     Parameters
     ----------
     real, synthetic
-        (n,) and (m,) cluster numbers 0 .. k - 1, such as the row of the nearest centroid that
-        :func:`nearest_distances` gives.
+        (n,) and (m,) cluster numbers 0 .. k - 1, numpy or torch on any device, such as the row
+        of the nearest centroid that :func:`nearest_distances` gives.
     k
         Number of clusters.
 
@@ -37,9 +38,10 @@ def cluster_occupancy(real: Any, synthetic: Any, *, k: int) -> float:
     Raises
     ------
     InputError
-        An empty set, or numbers that are no cluster.
+        An empty set, numbers that are no cluster, or k below 1.
     """
-    p, q = (_shares(np.asarray(x), k, who) for x, who in ((real, "real"), (synthetic, "synthetic")))
+    k = check_count(k, "k")
+    p, q = (_shares(x, k, who) for x, who in ((real, "real"), (synthetic, "synthetic")))
     middle = (p + q) / 2
     used = middle > 0
     divergence = sum(
@@ -48,7 +50,10 @@ def cluster_occupancy(real: Any, synthetic: Any, *, k: int) -> float:
     return float(np.clip(divergence / 2, 0, 1))
 
 
-def _shares(assigned: np.ndarray, k: int, who: str) -> np.ndarray:
+def _shares(assigned: Any, k: int, who: str) -> np.ndarray:
+    if hasattr(assigned, "detach"):
+        assigned = assigned.detach().cpu()
+    assigned = np.asarray(assigned)
     if assigned.ndim != 1 or not len(assigned) or assigned.dtype.kind not in "iu":
         raise InputError(
             f"{who} clusters: {assigned.dtype} of shape {assigned.shape}; expected (n,) whole "

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtr
 
+from histosynth.errors import InputError
 from histosynth.metrics.contributions import Contributions, Interval, t_interval, weighted_sum
 
 NAN = float("nan")
@@ -59,7 +60,16 @@ def paired_difference(first: Mapping[int, Interval], second: Mapping[int, Interv
     -------
     Difference
         Without interval and p-value where some score's contributions are unknown.
+
+    Raises
+    ------
+    InputError
+        A side without any seed.
     """
+    if not first or not second:
+        raise InputError(
+            "a condition without a score of any seed; expected at least one on either side"
+        )
     value = float(_mean(first) - _mean(second))
     terms = []
     for weight, side in ((1 / len(first), first), (-1 / len(second), second)):

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from histosynth.metrics.frechet import FeatureStatistics, column_means, frechet_distance
-from histosynth.metrics.inputs import as_tensor, check_widths
+from histosynth.metrics.inputs import as_tensor, check_count, check_widths
 from histosynth.metrics.kernel import polynomial
 from histosynth.metrics.neighbours import NeighbourCounts, check_neighbours, radii_with_margin
 
@@ -41,12 +41,12 @@ class Reference:
     Raises
     ------
     InputError
-        Fewer than two rows, NaN or infinite values.
+        Fewer than two rows, NaN or infinite values, k or a chunk below 1.
     """
 
     def __init__(self, real: Any, *, k: int = 5, chunk: int = 2048) -> None:
         self.features = as_tensor(real, name="real")
-        self.k, self.chunk = k, chunk
+        self.k, self.chunk = check_count(k, "k", usual=5), check_count(chunk, "chunk", usual=2048)
         self._compared: dict[torch.dtype, tuple[Points, Within]] = {}
 
     @cached_property

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from histosynth.metrics.inputs import as_tensor_pair
+from histosynth.metrics.inputs import as_tensor_pair, check_count
 
 _DIRECTIONS_AT_ONCE = 32
 
@@ -41,10 +41,11 @@ def sliced_wasserstein(real: Any, synthetic: Any, *, directions: int = 256, seed
     Raises
     ------
     InputError
-        NaN or infinite values, different widths, no rows.
+        NaN or infinite values, different widths, no rows, fewer than one direction.
     """
     import torch
 
+    directions = check_count(directions, "directions", usual=256)
     real, synthetic = as_tensor_pair(real, synthetic, minimum_rows=1)
     n, m = len(real), len(synthetic)
     drawn = np.random.default_rng(seed).standard_normal((directions, real.shape[1]))

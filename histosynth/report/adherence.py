@@ -21,7 +21,10 @@ _SCORES = (
     ("embedding_similarity", "", "label="),
 )
 MOST_CLUSTERS = 20  # that a table can show
-_OVERALL = Cell("not_applicable", reason="this control is scored over all classes together")
+MOST_SITES = 8  # likewise; the summary has all
+SITE = "site="
+_OVERALL = Cell("not_applicable", reason="this control is scored over all tiles together")
+_NO_SITE = Cell("not_applicable", reason="no tile of the set is known to be of this site")
 
 
 @dataclass(frozen=True)
@@ -35,24 +38,33 @@ class Confusion:
 
 
 def tables_of(results: Results) -> list[tables.ScoreTable]:
-    """One table a score that any row has: overall, as a share of real, and by class."""
+    """One table a score that any row has: overall, as a share of real, by class and by site."""
     made = []
     for name, ratio, prefix in _SCORES:
         if not tables.has_rows(results, "adherence", name):
             continue
         subsets = tables.subsets_of(results, "adherence", name, prefix) if prefix else []
+        subsets += sites_of(results, name)
         columns = [(Column("adherence", name), "all")]
         columns += [(Column("adherence", ratio), "all")] * bool(ratio)
         columns += [(Column("adherence", name), subset) for subset in subsets]
         heads = ("all", *["share of real"] * bool(ratio))
-        heads += tuple(subset.removeprefix(prefix) for subset in subsets)
+        heads += tuple(_head(subset, prefix) for subset in subsets)
         lines = []
         for person in _everyone(results):
             cells = [fill(results, person, column, subset) for column, subset in columns]
             if cells[0].status == "not_applicable":
                 continue
-            if "~" in person:
-                cells = [_OVERALL if cell.status == "missing" else cell for cell in cells]
+            control = "~" in person
+            if control and cells[0].status == "missing":
+                continue  # this score has no such control
+            if cells[0].status == "ok":
+                cells = [
+                    (_OVERALL if control else _NO_SITE)
+                    if cell.status == "missing" and (control or subset.startswith(SITE))
+                    else cell
+                    for cell, (_, subset) in zip(cells, columns, strict=True)
+                ]
             lines.append((person, "", tuple(cells)))
         if lines:
             # Scores within 0 and 1: more decimals would only show off the controls' small ones.
@@ -60,14 +72,28 @@ def tables_of(results: Results) -> list[tables.ScoreTable]:
     return made
 
 
+def sites_of(results: Results, name: str) -> list[str]:
+    """Subsets of the sites that a score is known of; none where they are too many for a table."""
+    found = sorted(tables.subsets_of(results, "adherence", name, SITE))
+    return found if len(found) <= MOST_SITES else []
+
+
+def _head(subset: str, prefix: str) -> str:
+    if not subset.startswith(SITE):
+        return subset.removeprefix(prefix)
+    name = subset.removeprefix(SITE)
+    return name if name.lower().startswith("site") else f"site {name}"
+
+
 def _everyone(results: Results) -> list[str]:
-    """Conditions with their controls right below them, then real and autoencoder."""
+    """Conditions with their controls right below them; real with the judge's probe, autoencoder."""
     found = set(results.rows["condition"])
     names = []
     for condition in results.conditions:
         controls = [condition.name + control for control in (SHUFFLED, WRONG_CLASS)]
         names += [condition.name, *(name for name in controls if name in found)]
-    return names + [name for name in REFERENCES if name in found]
+    probe = REFERENCES[0] + WRONG_CLASS
+    return names + [name for name in (REFERENCES[0], probe, *REFERENCES[1:]) if name in found]
 
 
 def confusions(results: Results) -> list[Confusion]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from histosynth.report import privacy
+from histosynth.report import copying
 from histosynth.report.cells import Cell, Column
 from histosynth.report.collect import Results
 from histosynth.report.figures import fixed
@@ -25,7 +25,7 @@ def sentences(results: Results, board: Leaderboard) -> list[tuple[str, str]]:
         ("Does it look like tissue?", _fidelity(board)),
         ("Does it obey the request?", _adherence(board)),
         ("Is it worth training on?", _utility(board)),
-        ("Does it copy?", privacy.sentence(board)),
+        ("Does it copy?", copying.sentence(copying.judge(results))),
         ("What to keep in mind.", " ".join(filter(None, _caveats(results, board)))),
     ]
     return [(question, text) for question, text in answers if text]
@@ -59,14 +59,17 @@ def _sentence(text: str) -> str:
 
 
 def _ranked(board: Leaderboard, column: Column) -> dict[str, Cell]:
-    at = board.columns.index(column)
+    """The scores that may be compared: not of a condition that was told of the features."""
+    at, told = board.columns.index(column), board.told_in(column)
     cells = {line.name: line.cells[at] for line in board.of_kind("ranked")}
-    return {name: cell for name, cell in cells.items() if cell.status == "ok"}
+    return {n: cell for n, cell in cells.items() if cell.status == "ok" and n not in told}
 
 
 def leaders(board: Leaderboard, column: Column, *, values: bool = True) -> str:
     """Who leads one column, or why nobody does; condition names stand in backticks."""
     cells = _ranked(board, column)
+    if not cells and (partial_to := board.told_in(column)):
+        return f"nobody is ranked, as {_names(sorted(partial_to))} took features from this encoder"
     if not cells:
         return "no condition has this score yet"
     told = {

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from histosynth.evaluations.round_trip import AUTOENCODER
 from histosynth.evaluations.rows import split_remark
 from histosynth.grid import Grid
 from histosynth.report.collect import Results
@@ -64,7 +65,8 @@ class Column:
         if self.group == "adherence":
             return "Adherence (share of real)"
         if self.group == "memorization":
-            return "Privacy (not ranked)"
+            where = self.encoder if self.encoder in ("", "pixels") else f"{self.encoder} features"
+            return f"Privacy{f' in {where}' if where else ''} (not ranked)"
         return "Utility (minus trained on real)" if self.minus_real else self.group.capitalize()
 
 
@@ -97,6 +99,7 @@ class Cell:
     incomplete: bool = False
     caveat: str = ""  # what holds for every score of the study, kept apart from the cell's remark
     flag: str = ""  # what is wrong with the condition, not with the score
+    flag_remark: str = ""  # what else than that may explain the flag
     protocol_letter: str = ""  # where a column mixes protocols
 
     @property
@@ -113,7 +116,6 @@ def fill(results: Results, condition: str, column: Column, subset: str = "all") 
     """The cell of one condition, whatever became of it."""
     source = _source(condition)
     wanted = [c for c in Grid(results.study).cells() if c.condition == source]
-    seeds = sorted({c.seed for c in wanted}) or results.study.seeds
     absent = _expected_absence(condition, column, wanted)
     if absent:
         return absent
@@ -121,17 +123,27 @@ def fill(results: Results, condition: str, column: Column, subset: str = "all") 
         own = fill(results, source, column, subset)
         if own.status != "ok":  # nothing was requested, or scored, that could be controlled
             return own
+    per_seed = seed_cells(results, condition, column, subset)
+    cell = _flagged_by_seed(results, condition, column, per_seed)
+    if column.minus_real and condition != "real" and cell.status == "ok":
+        cell = _minus_real(results, cell, column)
+    return cell
+
+
+def seed_cells(
+    results: Results, condition: str, column: Column, subset: str = "all"
+) -> dict[int, Cell]:
+    """The cell of each of a condition's seeds, not flagged."""
+    source = _source(condition)
+    wanted = {c.seed for c in Grid(results.study).cells() if c.condition == source}
     rows = results.rows
     rows = rows[(rows["condition"] == condition) & (rows["group"] == column.group)]
     # The real arm of the utility columns is one network, trained on real tiles.
     arm = "real" if condition == "real" and column.group == "utility" else column.arm
-    per_seed = {
-        seed: _seed_row(results, rows, condition, seed, column, arm, subset) for seed in seeds
+    return {
+        seed: _seed_row(results, rows, condition, seed, column, arm, subset)
+        for seed in sorted(wanted) or results.study.seeds
     }
-    cell = flagged(over_seeds(per_seed), column)
-    if column.minus_real and condition != "real" and cell.status == "ok":
-        cell = _minus_real(results, cell, column)
-    return cell
 
 
 def _source(condition: str) -> str:
@@ -139,6 +151,46 @@ def _source(condition: str) -> str:
     if condition == PLANTED:
         return "real"
     return condition if is_point(condition) else condition.partition("~")[0]
+
+
+def _flagged_by_seed(
+    results: Results, condition: str, column: Column, per_seed: dict[int, Cell]
+) -> Cell:
+    """The cell over the seeds; of a score of privacy flagged where any seed is, and naming it.
+
+    One seed that copies is a leak, and the mean with seeds that do not would hide it.
+    """
+    cell = over_seeds(per_seed)
+    if column.group == EFFECTS or column.expected is None:
+        return flagged(cell, column)
+    own = {seed: flagged(of_seed, column) for seed, of_seed in per_seed.items()}
+    own = {seed: of_seed for seed, of_seed in own.items() if of_seed.flag}
+    if not own:
+        return cell
+    words = next(iter(own.values())).flag
+    if len(per_seed) > 1:
+        words = f"seed {', '.join(map(str, own))}: {words}"
+    return replace(cell, flag=words, flag_remark=_blur(results, condition, column, own))
+
+
+def _blur(results: Results, condition: str, column: Column, own: dict[int, Cell]) -> str:
+    """That the autoencoder brings real tiles as near, where it does for every flagged seed.
+
+    It does where its own score is beyond the expected value too, and its interval reaches into the
+    condition's: then what it does to any tile may be all there is.
+    """
+    if condition not in results.study.conditions:
+        return ""
+    trip = fill(results, AUTOENCODER, column)
+    if trip.status != "ok" or not trip.has_interval or not trip.value > (column.expected or 0):
+        return ""
+    alike = (c.protocol == trip.protocol and trip.ci_high >= c.ci_low for c in own.values())
+    if not all(alike):
+        return ""
+    return (
+        "real tiles through the autoencoder lie no farther as far as the intervals tell "
+        f"({trip.value:.2g} [{trip.ci_low:.2g}, {trip.ci_high:.2g}]), so its blur may explain it"
+    )
 
 
 def flagged(cell: Cell, column: Column) -> Cell:

@@ -10,10 +10,13 @@ from histosynth.evaluations.folders import FEW, Scores, repeated_images, shared_
 from histosynth.evaluations.rows import SPLIT_UNIT, software
 from histosynth.external import REAL, TRAIN, External
 from histosynth.report import (
+    copying,
     differences,
     glossary,
     leaderboard,
+    legacy,
     pages,
+    planted,
     plots,
     privacy,
     tables,
@@ -23,12 +26,25 @@ from histosynth.report.cells import Column
 from histosynth.report.collect import ConditionInfo, Results
 from histosynth.report.data import DataFacts
 from histosynth.report.figures import COLORS
-from histosynth.report.folder_answer import sentences
+from histosynth.report.folder_answer import FEW_PATIENTS, sentences
+from histosynth.report.folder_cautions import cautions
+from histosynth.report.folder_pixels import pixel_warnings
 from histosynth.report.gallery import Strip, nearest_rows
 from histosynth.report.pictures import Picture, choose, tile_uri
 
 COLUMNS = 8  # images of each set that are shown
 _TERMS = (
+    (
+        "Verdict",
+        "By how much farther a set lies from one half of the real images than the other half does. "
+        "It is clearly farther where the 95 % interval of this difference lies above zero, for the "
+        "Fréchet distance or for the kernel distance. It is no farther where the leading distance "
+        "is the Fréchet distance, the upper end of its interval no more than the distance of real "
+        "images itself (the set then lies at most twice as far as they do), and each half has "
+        f"{FEW_PATIENTS} patients or more, where patients are known. "
+        "It is nearer where the "
+        "interval of the leading distance lies below zero. All else leaves the question open.",
+    ),
     (
         "Interval",
         "95 %, by leaving out one group of real patients (or images) and one of synthetic images "
@@ -44,7 +60,7 @@ _TERMS = (
     (
         "Protocol",
         "A short hash of what must agree for two numbers to be comparable, such as encoder "
-        "weights, size, codec, reference images and their number.",
+        "weights, size before and after resizing, codec, reference images and their number.",
     ),
 )
 
@@ -73,14 +89,16 @@ def render_folders(
 ) -> str:
     """The whole report as HTML; `say` is told its verdicts and warnings too."""
     results = _results(scores)
-    columns = main_columns(scores)
+    columns = main_columns(scores, results)
     board = leaderboard.build(results, columns)
     troubles = [
         item
         for item in pages.trouble_list(results, board)
         if not item["name"].startswith("every score")  # the page's first lines say it
     ]
-    answer, caution = sentences(scores, board), warnings(scores, folders, board)
+    verdict = copying.judge(results)
+    copies = planted.planted_of(scores.memorization.get(REAL, {}))
+    answer, caution = sentences(scores, board, verdict), warnings(scores, folders, verdict)
     for head, text in [*caution, *answer]:
         say(f"{head} {text.replace('`', '')}")
     used = set(scores.rows["metric"])
@@ -98,9 +116,11 @@ def render_folders(
         plots=plots.dot_plots(results, board),
         strips=gallery(scores),
         fidelity=tables.fidelity_tables(results),
+        legacy=legacy.sections(results),
         differences=differences.tables(zip(board.columns, board.pairs, strict=True)),
-        privacy=privacy.tables_of(results),
-        copies_found=privacy.planted_words(scores.memorization.get(REAL, {})),
+        privacy=privacy.tables_of(results, copies),
+        flags=verdict.flags,
+        copies_found=planted.found_words(copies),
         pairs=pair_rows(scores),
         tissue=tissue.section(_tissue_source(scores, results), plots.colors(results)),
         facts=set_facts(scores, folders),
@@ -117,11 +137,11 @@ def render_folders(
     )
 
 
-def main_columns(scores: Scores) -> list[Column]:
-    """What the leaderboard shows."""
+def main_columns(scores: Scores, results: Results) -> list[Column]:
+    """What the leaderboard shows, of each encoder the distance first that is to be trusted."""
     columns = []
     for i, encoder in enumerate(scores.study.evaluation.encoders):
-        names = ["frechet_distance", "kernel_distance"] + ["precision", "recall"] * (i == 0)
+        names = [*leaderboard.distances(results, encoder)] + ["precision", "recall"] * (i == 0)
         columns += [Column("fidelity", name, encoder) for name in names]
     return columns + (leaderboard.privacy_columns(scores.study) if TRAIN in scores.sets else [])
 
@@ -162,7 +182,7 @@ def split_unit(scores: Scores) -> str:
 
 
 def warnings(
-    scores: Scores, folders: Mapping[str, External], board: leaderboard.Leaderboard
+    scores: Scores, folders: Mapping[str, External], verdict: copying.Verdict
 ) -> list[tuple[str, str]]:
     """What can make every score misleading: (in bold, the rest)."""
     found = []
@@ -189,24 +209,17 @@ def warnings(
             )
             told = f"{len(both)} patients have real images among the training images too."
             found.append((told, rest))
-    for name in privacy.flagged(board):
+    for name in dict.fromkeys(flag.condition for flag in verdict.flags):
         rest = (
             "Copies look like good images to every other score: look at the pairs under Privacy "
             "before any of them."
         )
         found.append((f"{name} lies nearer to the training images than real images do.", rest))
-    codecs = {other.codec for other in folders.values()}
-    if len(codecs) > 1:
-        told = ", ".join(f"{name} {other.codec}" for name, other in folders.items())
-        rest = (
-            "JPEG changes texture, and the scores measure that too. They carry a protocol of their "
-            "own, and do not compare with scores of one codec."
-        )
-        found.append((f"Sets of different codecs are compared ({told}).", rest))
+    found += pixel_warnings(folders, scores.reference.tiles.size[1])
     if scores.n < FEW:
         rest = "Expect wide intervals, and prefer the kernel distance: it has no bias at small n."
         found.append((f"Only {scores.n} images of each set could be scored.", rest))
-    return found
+    return found + cautions(scores, folders)
 
 
 def _patients_known(folder: External) -> bool:
@@ -216,7 +229,6 @@ def _patients_known(folder: External) -> bool:
 def findings(scores: Scores, folders: Mapping[str, External]) -> list[str]:
     """What was noticed about the images, and does no more than need a word."""
     told = []
-    real_labels = set(scores.sets[REAL].table["label"].dropna())
     for name, tiles in scores.sets.items():
         about = tiles.provenance
         others = {m: n for m, n in about["modes"].items() if m != "RGB"}
@@ -229,13 +241,6 @@ def findings(scores: Scores, folders: Mapping[str, External]) -> list[str]:
         repeated = repeated_images(tiles)
         if repeated:
             told.append(f"{name}: {repeated} images are exact copies of others in the set.")
-        strange = set(tiles.table["label"].dropna()) - real_labels if real_labels else set()
-        if strange:
-            told.append(f"{name}: no real image has the label {', '.join(sorted(strange))}.")
-    sizes = {name: other.size for name, other in folders.items()}
-    if len(set(sizes.values())) > 1:
-        words = ", ".join(f"{name} {w} × {h}" for name, (w, h) in sizes.items())
-        told.append(f"Images came in different sizes ({words}); resizing alone moves scores a bit.")
     return told
 
 
@@ -245,10 +250,9 @@ def set_facts(scores: Scores, folders: Mapping[str, External]) -> list[SetFacts]
     side = scores.reference.tiles.size
     for name, tiles in scores.sets.items():
         table, given = tiles.table, folders[name]
-        width, height = given.size
-        pixels = f"{width} × {height}"
-        if (height, width) != side:
-            pixels += f" → {side[1]} × {side[0]}"
+        pixels, now = given.sizes.replace("x", "×"), f"{side[1]} × {side[0]}"
+        if pixels != now:
+            pixels += f" → {now}"
         scored = {REAL: f"{len(scores.reference.rows)} + {scores.n}", TRAIN: "–"}
         known = _patients_known(given)
         labels = table["label"].dropna()
@@ -259,7 +263,7 @@ def set_facts(scores: Scores, folders: Mapping[str, External]) -> list[SetFacts]
                 len(tiles),
                 scored.get(name, str(scores.n)),
                 pixels,
-                given.codec,
+                str(given.codec),
                 str(table["patient_id"].nunique()) if known else "unknown",
                 ", ".join(f"{k} {v}" for k, v in labels.value_counts().sort_index().items()) or "–",
                 tuple(table[f"class_{c}"].mean() for c in tiles.classes),

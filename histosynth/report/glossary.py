@@ -31,6 +31,11 @@ EFFECT_SIZES = (
     "class_area_d",
     "class_entropy_d",
 )
+# What all plain neighbour scores share.
+_BALLS = (
+    " A neighbourhood reaches to the k-th nearest image of the same set (evaluation.neighbours, 5 "
+    "unless the study says otherwise); inside is distance < radius, as in the prdc package."
+)
 _METRICS = (
     Metric(
         "frechet_distance",
@@ -46,22 +51,25 @@ _METRICS = (
         "Kernel distance",
         False,
         "How far the two clouds of features lie apart by a polynomial kernel (squared MMD); "
-        "unbiased, so that zero means no difference found and slightly negative values occur.",
-        "Less dependent on the number of images than the Fréchet distance, but noisier in small "
-        "samples.",
+        "without a bias for independent images, so that slightly negative values occur.",
+        "Tiles of one patient are alike, so few patients lift it above zero, however many images "
+        "there are: read it beside the real row, whose patients are others too. Less dependent on "
+        "the number of images than the Fréchet distance, but noisier in small samples.",
     ),
     Metric(
         "precision",
         "Precision",
         True,
-        "The share of synthetic images that fall among the real ones: do they look real?",
+        "The share of synthetic images that fall into a real image’s neighbourhood: do they look "
+        "real?" + _BALLS,
         "One odd real image with far neighbours can accept many poor samples; blind to copies.",
     ),
     Metric(
         "recall",
         "Recall",
         True,
-        "The share of real images that fall among the synthetic ones: is the variety there?",
+        "The share of real images that fall into a synthetic one’s neighbourhood: is the variety "
+        "there?" + _BALLS,
         "Scattered, poor samples can raise it.",
     ),
     Metric(
@@ -69,14 +77,14 @@ _METRICS = (
         "Density",
         True,
         "How many real neighbourhoods an average synthetic image falls into, next to what real "
-        "images would give; may pass 1.",
+        "images would give; may pass 1." + _BALLS,
         "Rises when samples crowd around common tissue.",
     ),
     Metric(
         "coverage",
         "Coverage",
         True,
-        "The share of real images with a synthetic one in their neighbourhood.",
+        "The share of real images with a synthetic one in their neighbourhood." + _BALLS,
         "Copies of training images raise it as good samples do.",
     ),
     Metric(
@@ -84,7 +92,8 @@ _METRICS = (
         "Clipped density",
         True,
         "Density in which no real and no synthetic image counts more than once and odd real images "
-        "get no large neighbourhood; reads as the share of synthetic images that are good.",
+        "get no large neighbourhood; reads as the share of synthetic images that are good. k as of "
+        "density; inside is distance ≤ radius, no radius above the median of all.",
         "1 is what real images score against themselves, and anything above it is cut off.",
     ),
     Metric(
@@ -92,7 +101,7 @@ _METRICS = (
         "Clipped coverage",
         True,
         "Coverage in which no synthetic image counts for much of the real ones; reads as the share "
-        "of good images that would cover as much.",
+        "of good images that would cover as much. k as of coverage; inside is distance < radius.",
         "Its scale takes images for independent, which tiles of a patient are not: read it beside "
         "the real row.",
     ),
@@ -102,15 +111,16 @@ _METRICS = (
         False,
         "The Fréchet distance of infinitely many images, foretold from these and from halves of "
         "both sets, which takes most of the bias of small sets away.",
-        "With fewer images than twice the number of features some of that bias is left. The "
-        "interval is as wide as that of the plain distance.",
+        "With fewer images than twice the number of features it is mostly bias, and has no "
+        "interval; else one as wide as that of the plain distance. What few patients add to it "
+        "stays: read it beside the real row.",
     ),
     Metric(
         "kernel_distance_rbf",
         "Kernel distance, Gaussian",
         False,
         "The kernel distance with a Gaussian kernel (as CMMD), whose width is the median distance "
-        "between real images; unbiased too, and sees any kind of difference.",
+        "between real images; sees any kind of difference. Few patients lift it likewise.",
         "Compares only at one width, which is part of the protocol.",
     ),
     Metric(
@@ -134,9 +144,10 @@ _METRICS = (
         "Real-or-synthetic AUC",
         False,
         "How well a logistic classifier tells synthetic images from real ones of patients that it "
-        "has not seen; 0.5 where it cannot tell.",
-        "Near 1 for almost every generator, as one small but constant trace is enough. Below 0.5 "
-        "is chance, not merit.",
+        "has not seen; 0.5 where it cannot tell. It gets at most 2,000 images of each set.",
+        "Near 1 for almost every generator, as one small but constant trace is enough; where less "
+        "than one image ranks wrong it has no interval. Below 0.5 is chance, not "
+        "merit: what lies there, or has 0.5 in its interval, is equal in rank.",
     ),
     Metric(
         "cluster_occupancy",
@@ -272,7 +283,8 @@ _METRICS = (
         "The share of synthetic images that lie nearer to a training tile than all but 1 % of "
         "real tiles of held-out patients do; 1 % is expected without memorization.",
         "Finds a few copies among many honest images. Plain or blurred images lie near "
-        "everything, so look at the pairs. Without an interval where it is 0.",
+        "everything, so look at the pairs. At exactly 0 or 1 the interval holds what so few "
+        "patients leave possible, were the images of each all alike.",
     ),
     Metric(
         "memorized_share_01pct",
@@ -287,14 +299,15 @@ _METRICS = (
         False,
         "The chance that a synthetic image lies nearer to the training tiles than a real tile of "
         "a held-out patient does; 0.5 without memorization.",
-        "Sees a shift of all images, not a few copies. Below 0.5 is no merit: poor images lie far "
-        "from everything. Above it may be blur: compare with the autoencoder row.",
+        "Sees a shift of all images, not a few copies. Below 0.5 is no merit: poor or blurred "
+        "images lie far from everything in some features, be they copies or not. Above it may be "
+        "blur too: compare with the autoencoder row.",
     ),
     Metric(
         "authenticity",
-        "Authenticity (AuthPct)",
+        "AuthPct, %",
         True,
-        "The share of synthetic images that lie farther from their nearest training tile than "
+        "How many synthetic images in a hundred lie farther from their nearest training tile than "
         "that tile lies from its own nearest neighbour.",
         "For comparison with papers only: judged unreliable. It has no expected value, as the real "
         "row shows.",
@@ -316,17 +329,28 @@ _METRICS = (
         "Only conditions with crops of the very tile to be made hand over any.",
     ),
     Metric(
+        "pasted_share",
+        "Pasted crops",
+        False,
+        "The share of the frame in which the generator is shown a crop, whoever’s tissue it is.",
+        "The larger it is, the more of a real patient’s tissue could come out again.",
+    ),
+    Metric(
         "copied_inside",
         "Copied inside",
         False,
-        "Correlation of the image with its target’s pixels where these were handed over.",
-        "Read it against the shuffled row, which is another target in the same place.",
+        "Correlation of the image with the crops shown to the generator, where they were shown, "
+        "each channel centred within each crop.",
+        "Read it against the shuffled row, which is another request’s crop of the same class in "
+        "the same place. A stain that is taken over does not count as copied. The mean may hide a "
+        "few copies: the star tells the highest of an image.",
     ),
     Metric(
         "copied_outside",
         "Copied outside",
         False,
-        "Correlation of the image with its target’s pixels where nothing was handed over.",
+        "Correlation of the image with its target’s pixels that were not shown to the generator, "
+        "where it was shown no crop.",
         "A map alone makes image and target alike; the shuffled row has no common map.",
     ),
     Metric(
@@ -370,7 +394,8 @@ _METRICS = (
         "nuclei_area_d",
         "Area of nuclei",
         False,
-        "Cohen’s d of the mean area of the nuclei that a tile shows whole.",
+        "Cohen’s d of the areas of nuclei, over nuclei: those that tiles show whole, where each "
+        "counts for as many as it stands for, since an edge cuts large ones more often.",
         "Rough where a nucleus is a few pixels wide; darker stain makes nuclei somewhat larger.",
     ),
     Metric(
@@ -406,7 +431,8 @@ _METRICS = (
         "nuclei_area_w1",
         "Area of nuclei, histogram",
         False,
-        "The same of the areas of all whole nuclei, in µm², or pixels where their size is unknown.",
+        "The same of the areas of nuclei, in µm², or pixels where their size is unknown; each "
+        "whole nucleus counts for as many as it stands for.",
         "Compare with the real row.",
     ),
 )
@@ -420,9 +446,11 @@ TERMS = (
     ),
     (
         "Shared rank",
-        "A condition ranks behind another only where their intervals lie wholly apart. Where they "
-        "overlap the two share a rank. This is cautious: conditions answer the same requests, so a "
-        "paired comparison might tell them apart sooner.",
+        "A condition ranks behind another only where their difference is more than chance: by the "
+        "comparison of the two patient by patient (p below 0.05, corrected by Holm for all pairs "
+        "of the score), or by intervals that lie wholly apart where no such comparison could be "
+        "made, and by label, class, site or cluster. Conditions that nobody beats so share the "
+        "lead.",
     ),
     (
         "Real (reference)",
@@ -458,14 +486,15 @@ TERMS = (
     ),
     (
         "Wrong class (control)",
-        "The condition's own images against requests whose classes are each read as another one: a "
-        "judge that still approves cannot tell the classes apart.",
+        "The condition's own images against requests whose classes are each read as another one; "
+        "of two labels that is 1 − accuracy. Of real test tiles, it probes the judge: one that "
+        "still approves cannot tell the classes apart.",
     ),
     (
         "Planted copies (reference)",
         "Real held-out tiles with copies of training tiles among them, one in twenty: as they are, "
         "flipped, as JPEG, in another stain. A score of privacy that does not find these would not "
-        "find a generator’s copies.",
+        "find a generator’s copies. Which kinds each space finds is told beside its table.",
     ),
     (
         "Protocol",

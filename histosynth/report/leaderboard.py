@@ -14,13 +14,14 @@ from functools import partial
 
 from histosynth.conditions.spec import ConditionSpec
 from histosynth.config import OTHER_SITE, REFERENCE_SETS, Study
+from histosynth.evaluations.comparison import CHANCE
 from histosynth.grid import Grid
 from histosynth.report.cells import Cell, Column, fill
 from histosynth.report.collect import Results
 from histosynth.report.differences import Pairs, pairs_of
 from histosynth.report.figures import digits
 
-PIXEL_SHARE = "memorized_share_1pct"
+NEAR_SHARE = "memorized_share_1pct"
 REFERENCES = ("real", "autoencoder")
 FOLDER_WORDS = {  # of image folders, which have no test tiles
     "real": "the other half of the real images",
@@ -44,9 +45,13 @@ class Leaderboard:
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
     pairs: tuple[Pairs, ...]  # tested pairs of each column
+    told: tuple[frozenset[str], ...]  # who was told of a column's features, and is not ranked
 
     def pairs_in(self, column: Column) -> Pairs:
         return self.pairs[self.columns.index(column)]
+
+    def told_in(self, column: Column) -> frozenset[str]:
+        return self.told[self.columns.index(column)]
 
     @property
     def digits(self) -> tuple[int, ...]:
@@ -68,9 +73,8 @@ def main_columns(results: Results) -> list[Column]:
     """The scores that the leaderboard shows: those that the study promises."""
     study, grid = results.study, Grid(results.study)
     columns = []
-    told = {encoder for name in grid.trained for encoder in told_by(grid, name)}
     # An encoder that some generator was told of is no independent judge: it comes last.
-    encoders = sorted(study.evaluation.encoders, key=told.__contains__)
+    encoders = sorted(study.evaluation.encoders, key=lambda name: bool(grid.told_of(name)))
     for i, encoder in enumerate(encoders):
         names = [*distances(results, encoder)] + ["precision", "recall"] * (i == 0)
         columns += [Column("fidelity", name, encoder) for name in names]
@@ -92,16 +96,7 @@ def main_columns(results: Results) -> list[Column]:
     return columns + privacy_columns(study)
 
 
-def told_by(grid: Grid, condition: str) -> list[str]:
-    """The scoring encoders that give the very features that a condition's generator is told of."""
-    if condition not in grid.trained:
-        return []
-    encoders = grid.study.encoders
-    told = [encoders[name] for name in grid.conditioning_encoders(condition)]
-    return [name for name in grid.study.evaluation.encoders if encoders[name] in told]
-
-
-def _marked(cell: Cell) -> Cell:
+def not_independent(cell: Cell) -> Cell:
     """A score by an encoder that the generator was told of: with a remark, if it has a value."""
     if cell.status != "ok":
         return cell
@@ -110,9 +105,14 @@ def _marked(cell: Cell) -> Cell:
 
 
 def privacy_columns(study: Study) -> list[Column]:
-    """One score of memorization that sees a shift of all images, one that sees a few copies."""
-    privacy = (("nearest_train_auc", study.evaluation.encoders[0]), (PIXEL_SHARE, "pixels"))
-    return [Column("memorization", name, encoder) for name, encoder in privacy]
+    """In pixels a score that sees a few copies and one that sees a shift of all images.
+
+    Of features only the former: images that a decoder has blurred lie far from all tiles in some
+    features, copies too, and the AUC there then shows nothing.
+    """
+    first = study.evaluation.encoders[0]
+    privacy = ((NEAR_SHARE, "pixels"), ("nearest_train_auc", "pixels"), (NEAR_SHARE, first))
+    return [Column("memorization", name, space) for name, space in privacy]
 
 
 def few_tiles(results: Results, encoder: str) -> tuple[int, int] | None:
@@ -132,7 +132,7 @@ def distances(results: Results, encoder: str) -> tuple[str, str]:
     """The two distances, the one to trust first.
 
     With fewer tiles than features a covariance is not of full rank and the Fréchet distance mostly
-    bias; the kernel distance is unbiased at every n.
+    bias; the kernel distance has none of its own that depends on n.
     """
     names = ("frechet_distance", "kernel_distance")
     return names[::-1] if few_tiles(results, encoder) else names
@@ -142,17 +142,20 @@ def build(results: Results, columns: Iterable[Column]) -> Leaderboard:
     """Fill the grid that the config promises, with every cell that is not there marked so."""
     columns, grid = tuple(columns), Grid(results.study)
     ranked = [c.name for c in results.conditions if not c.apart]
-    filled, tested = [], []
+    filled, tested, told = [], [], []
     for column in columns:
         cells = {c.name: fill(results, c.name, column) for c in results.conditions}
         cells |= {name: fill(results, name, column) for name in reference_names(results)}
         cells = letter_protocols(cells)
-        partial_to = {c.name for c in results.conditions if column.encoder in told_by(grid, c.name)}
-        cells |= {name: _marked(cells[name]) for name in partial_to}
-        tested.append(pairs_of(results, column, cells))
+        partial_to = frozenset(grid.told_of(column.encoder))
+        cells |= {name: not_independent(cells[name]) for name in partial_to & set(cells)}
+        pairs = pairs_of(results, column, cells)
+        tested.append({names: pair for names, pair in pairs.items() if not names & partial_to})
+        told.append(partial_to)
         if column.expected is None:
             contestants = {n: cells[n] for n in ranked if n not in partial_to}
-            cells |= rank(contestants, column.higher_is_better, pairs=tested[-1])
+            chance = CHANCE.get(column.metric)
+            cells |= rank(contestants, column.higher_is_better, pairs=tested[-1], chance=chance)
         filled.append(cells)
     lines = [
         Line(c.name, c.words, "apart" if c.apart else "ranked", tuple(f[c.name] for f in filled))
@@ -167,7 +170,7 @@ def build(results: Results, columns: Iterable[Column]) -> Leaderboard:
         Line(name, words(name), "reference", tuple(f[name] for f in filled))
         for name in reference_names(results)
     ]
-    return Leaderboard(columns, tuple(lines), tuple(tested))
+    return Leaderboard(columns, tuple(lines), tuple(tested), tuple(told))
 
 
 def reference_names(results: Results) -> list[str]:
@@ -242,18 +245,23 @@ def is_better(
 
 
 def rank(
-    cells: dict[str, Cell], higher_is_better: bool, *, pairs: Pairs | None = None
+    cells: dict[str, Cell],
+    higher_is_better: bool,
+    *,
+    pairs: Pairs | None = None,
+    chance: float | None = None,
 ) -> dict[str, Cell]:
     """Rank the cells of a column within each protocol.
 
     A rank is one more than the number of conditions that are better beyond chance. The mark is
     `best` for a leader who beats all others, and `shares` for several whom no leader beats; where
-    no two conditions can be told apart, or a condition stands alone, nothing is marked.
+    no two conditions can be told apart, or a condition stands alone, nothing is marked. Where lower
+    is better down to `chance` only, what lies below it or may be it is equal.
     """
     ranked = dict(cells)
     good = {name: cell for name, cell in cells.items() if cell.status == "ok"}
     for protocol in dict.fromkeys(cell.protocol for cell in good.values()):
-        peers = {name: cell for name, cell in good.items() if cell.protocol == protocol}
+        peers = {n: _from(chance, cell) for n, cell in good.items() if cell.protocol == protocol}
         beaten_by = {
             name: [p for p in peers if is_better(p, name, peers, higher_is_better, pairs or {})]
             for name in peers
@@ -262,10 +270,17 @@ def rank(
         # Tested pairs need not form an order: who is beaten by no leader leads with them.
         leaders = [name for name in peers if not unbeaten & set(beaten_by[name])]
         told_apart = len(leaders) < len(peers)
-        for name, cell in peers.items():
-            mark = ""
+        for name in peers:
+            cell, mark = good[name], ""
             if told_apart and name in leaders:
                 mark = "best" if len(leaders) == 1 else "shares"
             place = 1 + len(beaten_by[name]) if cell.has_interval and len(peers) > 1 else None
             ranked[name] = replace(cell, rank=place, mark=mark if place else "")
     return ranked
+
+
+def _from(chance: float | None, cell: Cell) -> Cell:
+    """The cell with no bound below the level of chance."""
+    if chance is None or not cell.has_interval:
+        return cell
+    return replace(cell, ci_low=max(cell.ci_low, chance), ci_high=max(cell.ci_high, chance))

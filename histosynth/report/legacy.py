@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from histosynth.report.cells import Cell, of_row, over_seeds
 from histosynth.report.collect import Results
-from histosynth.report.tables import ScoreTable, arrow, everyone
+from histosynth.report.tables import ScoreTable, arrow, everyone, lettered
 
 WORDS = {
     "osorio": (
@@ -14,8 +14,9 @@ WORDS = {
         "They compared real tiles of 96 pixels, which a network of 299 pixels saw enlarged, with "
         "synthetic tiles of 512 pixels, which it saw reduced. So the sharpness of the two sides "
         "differs for a reason that has nothing to do with the tissue, and the difference is in "
-        "the distance. Here the same is done to these tiles: the synthetic ones are enlarged by "
-        "512 / 96, then all go to 299 pixels, by bilinear interpolation without antialiasing.",
+        "the distance. Here all go to 299 pixels, by bilinear interpolation without antialiasing: "
+        "synthetic tiles that came larger than the real ones as they are, those of the same size "
+        "enlarged by 512 / 96 first.",
     )
 }
 
@@ -51,7 +52,7 @@ def _table(results: Results, protocol: str, encoder: str) -> ScoreTable:
             cells = tuple(_cell(results, own[own["metric"] == metric]) for metric in metrics)
             lines.append((name, "", cells))
     heads = tuple(arrow(metric) for metric in metrics)
-    return ScoreTable(f"Features: {encoder}, not comparable", heads, tuple(lines))
+    return lettered(f"Features: {encoder}, not comparable", heads, lines)
 
 
 def _cell(results: Results, rows) -> Cell:

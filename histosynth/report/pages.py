@@ -18,12 +18,15 @@ from histosynth.evaluations.rows import split_remark
 from histosynth.report import (
     adherence,
     answer,
+    copying,
+    crop_sources,
     differences,
     floor,
     gallery,
     glossary,
     leaderboard,
     legacy,
+    planted,
     plots,
     privacy,
     subsets,
@@ -56,7 +59,7 @@ def render(results: Results, provenance: Provenance | None = None, *, selftest: 
     board = leaderboard.build(results, leaderboard.main_columns(results))
     environment = page_environment()
     provenance = provenance or Provenance()
-    unit = results.split_unit
+    unit, copies = results.split_unit, privacy.planted(results)
     return environment.get_template("index.html.j2").render(
         r=results,
         study=results.study,
@@ -78,9 +81,11 @@ def render(results: Results, provenance: Provenance | None = None, *, selftest: 
         adherence=adherence.tables_of(results),
         confusions=adherence.confusions(results),
         utility=tables.utility_tables(results),
-        privacy=privacy.tables_of(results),
+        privacy=privacy.tables_of(results, copies),
+        crops=crop_sources.crop_tables(results),
+        flags=copying.judge(results).flags,
         favourites=privacy.favourites(results),
-        planted=privacy.planted(results),
+        planted=planted.found_words(copies),
         pairs=privacy.pair_rows(results),
         sheets=gallery.contact_sheets(results),
         contact=shown_sheets(results.data),
@@ -127,6 +132,7 @@ def page_environment() -> Environment:
         "signed": signed,
         "p_value": p_value,
         "names": mark_names,
+        "breakable": breakable,
         "duration": tables.duration,
         "percent": lambda share: "–" if pd.isna(share) else f"{share:.0%}",
         "isna": pd.isna,
@@ -151,6 +157,11 @@ def p_value(value: float) -> str:
 def mark_names(text: str) -> Markup:
     """Text with the condition names in backticks set apart."""
     return Markup(re.sub(r"`([^`]+)`", r'<span class="name">\1</span>', str(escape(text))))
+
+
+def breakable(name: str) -> Markup:
+    """A name that may go on in the next line after an underscore, and nowhere else."""
+    return Markup(str(escape(name)).replace("_", "_<wbr>"))
 
 
 def headings(board: leaderboard.Leaderboard) -> list[tuple[str, int]]:

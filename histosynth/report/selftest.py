@@ -5,21 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from histosynth.report import pages
 from histosynth.report.figures import number
 from histosynth.report.pictures import tile_uri
+from histosynth.selftest.leaks import DRAWS
 from histosynth.selftest.score import Score
 from histosynth.selftest.table import SEEN, Reaction, Result
 from histosynth.selftest.words import (
     KIND_WORDS,
     LEGEND,
+    LIMITS_HEAD,
     MARKS,
+    UNMET_HEAD,
+    blind_words,
     change_words,
     falling_back,
     hard_to_see,
     limits,
     summary_words,
     trusts,
+    unmet,
 )
 
 _VERDICT_CLASSES = {
@@ -28,6 +35,7 @@ _VERDICT_CLASSES = {
     "wrong way": "moved",
     "is moved": "moved",
     "off": "moved",
+    "rewarded": "moved",
 }
 _CLAIM_WORDS = {
     "worse": "must get worse",
@@ -72,7 +80,7 @@ def render_selftest(
     Parameters
     ----------
     about : whose tiles these are, in words
-    failures : reactions that broke a claim without a known reason
+    failures : reactions that broke a claim, and would not on the phantom
     """
     return _template().render(
         result=result,
@@ -83,7 +91,12 @@ def render_selftest(
         summary=summary_words(result),
         hard=hard_to_see(result),
         trusts=trusts(result),
-        limits=limits(result),
+        blind=blind_words(result),
+        draws=DRAWS,
+        reasons=[
+            (UNMET_HEAD, unmet(result)),
+            (LIMITS_HEAD, limits(result)),
+        ],
         back=falling_back(result),
         spans=_spans(result.scores),
         clean=[number(result.clean[s.name].value) for s in result.scores],
@@ -140,6 +153,11 @@ def _cell(r: Reaction, label: str) -> Cell:
         f"fault, {number(r.value)} with it; half width {number(r.half_width)}; "
         f"{_CLAIM_WORDS[r.claim]}"
     )
+    if np.isfinite(r.leaked):
+        title += (
+            f"; mean of {DRAWS} draws {number(r.leaked)}, and {number(r.other)} with tiles of "
+            "other patients in those places"
+        )
     return Cell(
         change_words(r.change) or "n/a",
         number(r.value),

@@ -1,6 +1,7 @@
 """Fidelity by subset: a row a label, tissue class, site or cluster, a column a condition.
 
-The kernel distance leads, with intervals and marks; the other scores follow without.
+The kernel distance leads, with intervals and marks; the other scores follow without, and greyed
+where they are mostly bias.
 """
 
 from __future__ import annotations
@@ -8,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from histosynth.evaluations.fidelity import FIDELITY_METRICS
+from histosynth.grid import Grid
 from histosynth.report import figures
 from histosynth.report.cells import Cell, of_row, over_seeds
 from histosynth.report.collect import Results
 from histosynth.report.glossary import metric
-from histosynth.report.leaderboard import letter_protocols, rank
+from histosynth.report.leaderboard import letter_protocols, not_independent, rank
 from histosynth.report.tables import arrow, everyone
 
 LEADING = "kernel_distance"
@@ -29,11 +32,12 @@ _Cells = dict[tuple[str, str, str], Cell]  # (metric, subset, condition)
 
 @dataclass(frozen=True)
 class SubsetLine:
-    """One subset: its name, its real tiles, and the cell of every condition."""
+    """One subset: its name, its real tiles, the cell of every condition, and why it is greyed."""
 
     name: str
     n_real: int | None
     cells: tuple[Cell, ...]
+    greyed: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -82,10 +86,10 @@ def _of_encoder(results: Results, encoder: str) -> EncoderSubsets | None:
     cells, subsets = _cells(results, encoder)
     if not subsets:
         return None
-    leading = _table(results, cells, subsets, LEADING)
-    metrics = dict.fromkeys(name for name, _, _ in cells if name != LEADING)
-    others = tuple(_table(results, cells, subsets, name) for name in metrics)
-    return EncoderSubsets(encoder, leading, others)
+    leading = _table(results, cells, subsets, LEADING, encoder)
+    found = {name for name, _, _ in cells} - {LEADING}
+    others = [_table(results, cells, subsets, n, encoder) for n in FIDELITY_METRICS if n in found]
+    return EncoderSubsets(encoder, leading, tuple(table for table in others if table.groups))
 
 
 def _cells(results: Results, encoder: str) -> tuple[_Cells, list[str]]:
@@ -108,21 +112,27 @@ def _cells(results: Results, encoder: str) -> tuple[_Cells, list[str]]:
     return cells, [s for kind in KIND_WORDS for s in found if s.startswith(f"{kind}=")]
 
 
-def _table(results: Results, cells: _Cells, subsets: list[str], name: str) -> SubsetTable:
+def _table(
+    results: Results, cells: _Cells, subsets: list[str], name: str, encoder: str
+) -> SubsetTable:
     known = {condition for _, _, condition in cells}
     people = [person for person in everyone(results, shuffled=False) if person in known]
-    ranked = [c.name for c in results.conditions if not c.apart]
+    told = Grid(results.study).told_of(encoder)
+    ranked = [c.name for c in results.conditions if not c.apart and c.name not in told]
     groups = []
     for kind, words in KIND_WORDS.items():
         lines = []
         for subset in (s for s in subsets if s.startswith(f"{kind}=")):
             line = {person: _cell(cells, name, subset, person) for person in people}
+            line = letter_protocols(line)
+            line |= {n: not_independent(line[n]) for n in told & set(line)}
             if name == LEADING:
-                line = letter_protocols(line)
                 contestants = {n: line[n] for n in ranked if n in line}
                 line |= rank(contestants, metric(name).higher_is_better)
-            lines.append(_line(subset.removeprefix(f"{kind}="), line.values()))
-        shown = [line for line in lines if _scored(line)] if len(lines) > MANY else lines
+            greyed = tuple(_greyed(results, name, cell) for cell in line.values())
+            lines.append(_line(subset.removeprefix(f"{kind}="), line.values(), greyed))
+        all_shown = name == LEADING and len(lines) <= MANY
+        shown = lines if all_shown else [line for line in lines if _scored(line)]
         if any(_scored(line) for line in lines):
             groups.append(SubsetGroup(words, tuple(shown), len(lines) - len(shown)))
     return SubsetTable(arrow(name), tuple(people), tuple(groups))
@@ -137,10 +147,19 @@ def _cell(cells: _Cells, name: str, subset: str, person: str) -> Cell:
     return found or Cell("not_applicable", reason=f"{person} has no such score")
 
 
-def _line(name: str, cells: Iterable[Cell]) -> SubsetLine:
+def _greyed(results: Results, name: str, cell: Cell) -> str:
+    """Why a number is mostly bias; empty where it is not."""
+    width = results.protocols.get(cell.protocol, {}).get("features")
+    if name != "frechet_distance" or cell.status != "ok" or not width:
+        return ""
+    n = min(cell.n_real or 0, cell.n_synthetic or 0)
+    return f"mostly bias: {n} tiles for {width} features" if 0 < n < width else ""
+
+
+def _line(name: str, cells: Iterable[Cell], greyed: tuple[str, ...]) -> SubsetLine:
     cells = tuple(cells)
     counts = [cell.n_real for cell in cells if cell.n_real is not None]
-    return SubsetLine(name, max(counts, default=None), cells)
+    return SubsetLine(name, max(counts, default=None), cells, greyed)
 
 
 def _scored(line: SubsetLine) -> bool:

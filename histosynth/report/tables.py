@@ -25,6 +25,7 @@ class ScoreTable:
     heads: tuple[str, ...]
     rows: tuple[tuple[str, str, tuple[Cell, ...]], ...]
     decimals: int | None = None  # of every column; by default as many as its values need
+    note: str = ""  # what a reader of the scores must know
 
     @property
     def digits(self) -> tuple[int, ...]:

@@ -11,10 +11,11 @@ from markupsafe import Markup
 
 from histosynth.errors import InputError
 from histosynth.grid import Grid
-from histosynth.nuclei import NucleusRule, count_and_areas, nucleus_labels
+from histosynth.nuclei import NucleusRule, nucleus_count, nucleus_labels
 from histosynth.report import densities, tables
 from histosynth.report.cells import Column, fill
 from histosynth.report.collect import Results
+from histosynth.report.composition import ENTROPY, Composition, composition
 from histosynth.report.densities import Histogram
 from histosynth.report.figures import number
 from histosynth.report.glossary import EFFECT_SIZES, metric
@@ -29,9 +30,8 @@ MEASURED = {
     "od_eosin": "eosin, optical density",
     "nuclei_count": "nuclei a tile",
     "nuclei_area": "area of a nucleus, {unit}",
-    "all": "entropy of the classes, nats",
 }
-CURVES = ("od_hematoxylin", "od_eosin", "nuclei_count", "nuclei_area")
+CURVES = MEASURED | {ENTROPY: "entropy of the classes, nats"}
 TEST = "real test tiles"
 OUTLINE = (255, 230, 0)  # seen on pink, purple and white
 
@@ -92,6 +92,7 @@ class Section:
     tables: list[tables.ScoreTable]
     notes: list[tuple[str, str]]
     means: tuple[tuple[str, ...], list[tuple[str, list[str]]]]
+    classes: Composition | None
     curves: tuple[tuple[str, ...], list[tuple[str, list[Markup]]]]
     nuclei: list[tuple[str, list[Picture]]]
 
@@ -99,8 +100,15 @@ class Section:
 def section(source: Source, colors: dict[str, int]) -> Section:
     """The whole section; `colors` are those of the conditions in every plot."""
     made = tables_of(source)
+    painted = [(c.name, c.color) for c in source.results.study.classes]
     return Section(
-        source.real, made, notes(made), means(source), curves(source, colors), nuclei(source)
+        source.real,
+        made,
+        notes(made),
+        means(source),
+        composition(source.facts, real=source.real, classes=painted),
+        curves(source, colors),
+        nuclei(source),
     )
 
 
@@ -153,7 +161,7 @@ def _rule(told: dict[str, Any]) -> NucleusRule | None:
 
 def means(source: Source) -> tuple[tuple[str, ...], list[tuple[str, list[str]]]]:
     """What was measured in words, and for each set its means over tiles with their spread."""
-    found, heads = _told(source, "means", tuple(MEASURED))
+    found, heads = _told(source, "means", MEASURED)
     if not found:
         return (), []
     kinds, first = list(heads), next(iter(found.values()))
@@ -163,7 +171,7 @@ def means(source: Source) -> tuple[tuple[str, ...], list[tuple[str, list[str]]]]
 
 
 def _told(
-    source: Source, what: str, known: tuple[str, ...]
+    source: Source, what: str, known: Mapping[str, str]
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Facts of the sets that tell `what`, and the kinds of it among those known, in words."""
     found = {name: told for name, told in source.facts.items() if told.get(what)}
@@ -172,7 +180,7 @@ def _told(
     first = next(iter(found.values()))
     rule = _rule(first)
     unit = rule.area_unit if rule else ""
-    return found, {k: MEASURED[k].format(unit=unit) for k in known if k in first[what]}
+    return found, {k: words.format(unit=unit) for k, words in known.items() if k in first[what]}
 
 
 def _mean(told: dict[str, Any], kind: str, who: str) -> str:
@@ -183,7 +191,7 @@ def _mean(told: dict[str, Any], kind: str, who: str) -> str:
 def curves(
     source: Source, colors: dict[str, int]
 ) -> tuple[tuple[str, ...], list[tuple[str, list[Markup]]]]:
-    """Heads, and for each set its curves over those of the real test tiles."""
+    """Heads, and for each set its curves over those of the real tiles."""
     found, heads = _told(source, "histograms", CURVES)
     histograms = {
         (name, kind): _pair(told["histograms"][kind])
@@ -244,9 +252,10 @@ def _outlined(
         for row in chosen:
             image = tiles.image(row)
             labels = nucleus_labels(image, rule)
-            count = count_and_areas(labels)[0]
             alt = f"{words}, image {row}, outlines of its nuclei"
-            pictures.append(Picture(tile_uri(outlined(image, labels)), alt, f"{count} nuclei"))
+            pictures.append(
+                Picture(tile_uri(outlined(image, labels)), alt, f"{nucleus_count(labels)} nuclei")
+            )
     except (InputError, OSError, IndexError):  # the gallery says what is missing
         return []
     return [(words, pictures)]

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from histosynth.scripting import git_commit, log, parser, run
+from histosynth.selftest.sources import LEAST_IMAGES
 
 _PROGRAM = "histosynth-selftest"
 
@@ -21,7 +22,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     made.prog = _PROGRAM
     add = made.add_argument
-    add("--images", type=Path, metavar="FOLDER", help="your own real images, subfolders included")
+    add(
+        "--images",
+        type=Path,
+        metavar="FOLDER",
+        help=f"your own real images, {LEAST_IMAGES} or more, subfolders included",
+    )
     add("--patients", metavar="REGEX|TABLE", help="one group on names, or columns image,patient_id")
     add("--labels", action="store_true", help="labels are the names of the folder's subfolders")
     add("--size", type=int, help="resize all images (antialiased) to this side in pixels")
@@ -43,7 +49,13 @@ def main(args: argparse.Namespace) -> None:
     from histosynth.report.selftest import render_selftest
     from histosynth.selftest.sources import phantom_scene
     from histosynth.selftest.table import self_test
-    from histosynth.selftest.words import LEGEND, summary_words, text_tables
+    from histosynth.selftest.words import (
+        LEGEND,
+        blind_words,
+        summary_words,
+        text_reasons,
+        text_tables,
+    )
 
     if args.images is None and (args.patients or args.labels or args.size):
         raise InputError("--patients, --labels and --size describe images: name them by --images")
@@ -59,7 +71,8 @@ def main(args: argparse.Namespace) -> None:
     result = self_test(scene, faults=args.fault, seed=args.seed)
     print(text_tables(result))
     print(f"\nChanges are in half widths of the 95 % interval without a fault. {LEGEND}.")
-    print(summary_words(result))
+    told = (blind_words(result), summary_words(result), text_reasons(result))
+    print("\n".join(words for words in told if words))
     failures = result.failures(certain_only=args.images is not None)
     if args.csv:
         with atomic_file(args.csv) as partial:
@@ -80,11 +93,11 @@ def main(args: argparse.Namespace) -> None:
 
 def _scene_of_images(args: argparse.Namespace, encoder):
     from histosynth.external import FOLDERS, REAL, Options, check_folders, import_external
-    from histosynth.selftest.sources import LEAST, scene_of_sets
+    from histosynth.selftest.sources import scene_of_sets
 
     labels = FOLDERS if args.labels else None
     options = Options(size=args.size, patients=args.patients, labels=labels)
-    external = check_folders({REAL: args.images}, options, least={"": 3 * LEAST})[REAL]
+    external = check_folders({REAL: args.images}, options, least={"": LEAST_IMAGES})[REAL]
     with tempfile.TemporaryDirectory() as work:
         tiles = import_external(external, Path(work), options, codec=external.codec, log=log)
         return scene_of_sets(tiles, None, encoder, seed=args.seed)

@@ -18,7 +18,7 @@ import numpy as np
 
 from histosynth.evaluations.planted import KINDS, copy_of
 from histosynth.selftest import faults
-from histosynth.selftest.scene import Scene, joined
+from histosynth.selftest.scene import Scene, Tiles, joined
 
 MODES = 4
 OUTLIER = 20.0  # standard deviations in every feature
@@ -288,8 +288,14 @@ def _with_copies(stage: Stage, share: float, kinds: tuple[str, ...]) -> Scene:
 
 
 def _leaked(stage: Stage) -> Scene:
-    scene, random = stage.scene, stage.random(7)
-    count = len(scene.made) // 4
-    places = random.permutation(len(scene.made))[:count]
-    leaked = scene.real.take(random.permutation(len(scene.real))[:count])
-    return scene.with_made(scene.made.put(places, leaked))
+    return exchanged(stage, stage.scene.real)
+
+
+def exchanged(stage: Stage, source: Tiles, *, draw: int = 0) -> Scene:
+    """A quarter of the synthetic tiles exchanged for others; a draw has its places and rows."""
+    made, random = stage.scene.made, stage.random(7, draw)
+    count = min(len(made) // 4, len(source))
+    places = random.permutation(len(made))[:count]
+    return stage.scene.with_made(
+        made.put(places, source.take(random.permutation(len(source))[:count]))
+    )

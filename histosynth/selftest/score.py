@@ -31,6 +31,8 @@ class Score:
     interval : of the clean scene, as a report would print it; default: a jackknife over patients
     share : whether it is a share of tiles, within 0..1
     best : whether a value is what two identical sets must give; None where nothing is claimed
+    robust : whether a single synthetic image cannot move it by more than a few times 1 / n,
+        wherever it lies
     """
 
     name: str
@@ -41,6 +43,7 @@ class Score:
     interval: Callable[[Scene], Interval] | None = None
     share: bool = False
     best: Callable[[float], bool] | None = None
+    robust: bool = False
 
     def clean_interval(self, scene: Scene) -> Interval:
         """The interval that a report prints beside the clean value."""

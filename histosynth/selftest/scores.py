@@ -201,12 +201,14 @@ def _against_training(
         "memorization",
         lambda scene: interval(_as_one_patient(scene)).value,
         interval=interval,
+        robust=True,
         **more,
     )
 
 
 _UP: Any = {"higher_is_better": True}
-_SHARE: Any = {"higher_is_better": True, "share": True, "best": _is_one}
+_ROBUST: Any = {"robust": True, **_UP}
+_SHARE: Any = {"share": True, "best": _is_one, **_UP}
 
 for _score in (
     Score(
@@ -236,6 +238,7 @@ for _score in (
         "distance",
         rbf_kernel_distance,
         best=_not_above_zero,
+        robust=True,
     ),
     Score(
         "sliced_wasserstein",
@@ -247,19 +250,25 @@ for _score in (
     _with_interval(
         "classifier_auc", "Told apart (AUC)", "distance", told_apart, share=True, best=_not_told
     ),
-    Score("precision", "Precision", "fidelity", _neighbour_score("precision"), **_SHARE),
-    Score("density", "Density", "fidelity", _neighbour_score("density"), **_UP),
     Score(
-        "clipped_density", "Clipped density", "fidelity", _clipped_score("clipped_density"), **_UP
+        "precision", "Precision", "fidelity", _neighbour_score("precision"), robust=True, **_SHARE
+    ),
+    Score("density", "Density", "fidelity", _neighbour_score("density"), **_ROBUST),
+    Score(
+        "clipped_density",
+        "Clipped density",
+        "fidelity",
+        _clipped_score("clipped_density"),
+        **_ROBUST,
     ),
     Score("recall", "Recall", "diversity", _neighbour_score("recall"), **_SHARE),
-    Score("coverage", "Coverage", "diversity", _neighbour_score("coverage"), **_SHARE),
+    Score("coverage", "Coverage", "diversity", _neighbour_score("coverage"), robust=True, **_SHARE),
     Score(
         "clipped_coverage",
         "Clipped coverage",
         "diversity",
         _clipped_score("clipped_coverage"),
-        **_UP,
+        **_ROBUST,
     ),
     Score(
         "vendi",
@@ -268,7 +277,9 @@ for _score in (
         lambda scene: vendi_score(scene.made.features),
         **_UP,
     ),
-    Score("cluster_occupancy", "Cluster occupancy", "diversity", occupancy, best=_is_zero),
+    Score(
+        "cluster_occupancy", "Cluster occupancy", "diversity", occupancy, best=_is_zero, robust=True
+    ),
     _against_training(
         "memorized_share_features",
         "Memorized share, features",
@@ -282,7 +293,7 @@ for _score in (
         share=True,
     ),
     _against_training("nearest_train_auc", "Nearer to training (AUC)", nearer, share=True),
-    Score("label_accuracy", "Label accuracy", "labels", label_accuracy, share=True, **_UP),
+    Score("label_accuracy", "Label accuracy", "labels", label_accuracy, share=True, **_ROBUST),
     Score("label_kernel_distance", "Kernel distance by label", "labels", label_kernel_distance),
 ):
     register_score(_score)

@@ -20,6 +20,8 @@ TILES = 192  # of the reference and of the set in the synthetic one's place
 MOST = 512  # of a study: what more would tell is not worth its time
 LEAST = 100  # of any role: a 1 % quantile of held-out distances takes 99
 _RESERVE = 1 / 3  # of the patients' tiles
+_SHARES = (1.0, 1.5, 1.0)  # of real, made with its reserve, and training tiles
+LEAST_IMAGES = round(sum(_SHARES) * LEAST)
 
 
 class Deal(NamedTuple):
@@ -142,7 +144,7 @@ def thirds(patients: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray, 
             f"{len(names)} patient(s) cannot be dealt to three groups; the self-test needs real "
             "images of three patients or more"
         )
-    wanted = np.array([1.0, 1.5, 1.0])
+    wanted = np.array(_SHARES)
     filled, role = np.zeros(3), np.zeros(len(names), dtype=int)
     order = np.random.default_rng(seed).permutation(len(names))
     for patient in sorted(order.tolist(), key=lambda p: -sizes[p]):  # largest first

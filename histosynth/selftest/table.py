@@ -16,7 +16,9 @@ import pandas as pd
 from histosynth.errors import InputError
 from histosynth.metrics import Interval
 from histosynth.selftest.cases import Case, Stage, cases
-from histosynth.selftest.claims import CERTAIN, KNOWN, Claim, claim_of
+from histosynth.selftest.claims import BLIND, BLIND_TO, LEAK, TURNED, Claim, claim_of
+from histosynth.selftest.leaks import Exchange, exchange
+from histosynth.selftest.reasons import KNOWN, measured_reason
 from histosynth.selftest.scene import Scene
 from histosynth.selftest.score import Score
 from histosynth.selftest.scores import registered_scores
@@ -24,9 +26,19 @@ from histosynth.selftest.scores import registered_scores
 NAN = float("nan")
 SEEN = 1.0  # half widths
 _BACK = 0.5  # half widths that a stronger dose may fall back by and still count as monotone
+_LEAST_CHANGE = 0.1  # standard deviations, in the mean over features and images
 
 Verdict = Literal[
-    "sees", "misses", "wrong way", "keeps still", "is moved", "at its best", "off", ""
+    "sees",
+    "misses",
+    "wrong way",
+    "keeps still",
+    "is moved",
+    "at its best",
+    "off",
+    "blind",
+    "rewarded",
+    "",
 ]
 MET: tuple[Verdict, ...] = ("sees", "keeps still", "at its best")
 
@@ -41,9 +53,13 @@ class Reaction:
     value : with the fault; NaN where the score is not applicable
     change : value less clean, in half widths
     claim : worse, still, best or empty
-    verdict : what the score did about its claim; empty for weaker doses, or without a claim
-    known : why a claim that is not met is no regression; empty where there is no reason
+    verdict : what the score did about its claim; empty for weaker doses, or without a claim; at
+        copies and leaks, which some scores do not claim to see, whether it is blind to them
+    reason : what these tiles tell of why a claim is not met; empty where it is
+    known : whether it is not met on the phantom either, and so no regression
     monotone : over the doses up to this one, whether each moves the score as far as the one before
+    leaked, other : at a leak, means of the value over several draws, with leaked images and with
+        tiles of other patients in the same places; else NaN
     """
 
     group: str
@@ -57,8 +73,11 @@ class Reaction:
     change: float
     claim: Claim
     verdict: Verdict
-    known: str
+    reason: str
+    known: bool
     monotone: bool
+    leaked: float = NAN
+    other: float = NAN
 
     @property
     def met(self) -> bool:
@@ -67,7 +86,7 @@ class Reaction:
     @property
     def certain(self) -> bool:
         """Whether the claim holds on any images: no data can excuse it."""
-        return self.fault in CERTAIN and self.claim in ("best", "still")
+        return self.claim == "best"
 
 
 @dataclass(frozen=True)
@@ -100,17 +119,20 @@ class Result:
         """Reactions to the strongest dose of each fault."""
         return tuple(r for r in self.reactions if r.strongest)
 
+    @property
+    def claimed(self) -> tuple[Reaction, ...]:
+        """Those of the headline that something was claimed of, and that could be taken."""
+        return tuple(r for r in self.headline if r.claim and r.verdict)
+
     def failures(self, *, certain_only: bool) -> list[Reaction]:
-        """Claims that were broken without a known reason.
+        """Claims that were broken, and are met on the phantom.
 
         Parameters
         ----------
         certain_only : of those that must hold on any images; else also those measured on phantoms
         """
         return [
-            r
-            for r in self.headline
-            if r.verdict and not r.met and not r.known and (not certain_only or r.certain)
+            r for r in self.claimed if not r.met and not r.known and (not certain_only or r.certain)
         ]
 
 
@@ -149,7 +171,9 @@ def self_test(
             pictures[case.name] = planted.made.images[shown]
         for score in tested:
             before = [r for r in reactions if (r.fault, r.score) == (case.fault, score.name)]
-            reactions.append(_react(case, strongest, score, clean[score.name], planted, before))
+            reactions.append(
+                _react(case, strongest, score, clean[score.name], stage, planted, before)
+            )
     parts = (scene.real, scene.made, scene.train)
     real, made, train = (len(tiles) for tiles in parts)
     of_real, of_made, of_train = (len(np.unique(tiles.patients)) for tiles in parts)
@@ -186,6 +210,7 @@ def _react(
     strongest: bool,
     score: Score,
     clean: Interval,
+    stage: Stage,
     planted: Scene,
     before: list[Reaction],
 ) -> Reaction:
@@ -196,8 +221,16 @@ def _react(
     half = half_width(clean, share=score.share, n=len(planted.made))
     change = (value - clean.value) / half
     claim = claim_of(score, case.fault)
-    verdict = _verdict(score, claim, value, change) if strongest else ""
+    if case.fault == TURNED and not _tells_turns(stage.scene, planted):
+        claim = ""
     worse = -change if score.higher_is_better else change
+    verdict = _verdict(score, claim, value, change, worse) if strongest else ""
+    swap = Exchange(NAN, NAN, rewarded=False)
+    if strongest and score.kind in BLIND and case.fault in BLIND_TO:
+        if case.fault == LEAK:
+            swap = exchange(score, stage, clean.value)
+        verdict = "rewarded" if swap.rewarded else "blind" if worse < SEEN else ""
+    unmet = bool(claim and verdict) and verdict not in MET
     past = max((-r.change if score.higher_is_better else r.change for r in before), default=-np.inf)
     return Reaction(
         case.group,
@@ -211,23 +244,40 @@ def _react(
         change,
         claim,
         verdict,
-        "" if not verdict or verdict in MET else KNOWN.get((score.name, case.fault), ""),
+        measured_reason(verdict, worse, _fewest_patients(stage.scene)) if unmet else "",
+        unmet and (score.name, case.fault) in KNOWN,
         not worse < past - _BACK and all(r.monotone for r in before),
+        swap.leaked,
+        swap.other,
     )
+
+
+def _tells_turns(clean: Scene, turned: Scene) -> bool:
+    """Whether the encoder gives turned images other features: if not, no score could be moved."""
+    before, after = clean.made.features, turned.made.features
+    spread = np.maximum(before.std(axis=0, dtype=np.float64), 1e-9)
+    return float((np.abs(after - before) / spread).mean()) >= _LEAST_CHANGE
+
+
+def _fewest_patients(scene: Scene) -> int:
+    return min(len(np.unique(tiles.patients)) for tiles in (scene.real, scene.made))
 
 
 def half_width(clean: Interval, *, share: bool, n: int) -> float:
     """Half of the interval's width.
 
     A share of n tiles cannot be told better than by 3 / n: that is the 95 % bound of a share of
-    which nothing was seen ("rule of three"), where resampling gives no interval or a width of 0.
+    which nothing was seen ("rule of three"). It is all that is taken at 0 and 1, where resampling
+    shows no spread; the bound that a memorized share has there is for other patients.
     """
     half = (clean.ci_high - clean.ci_low) / 2
+    if share and clean.value in (0, 1):
+        half = NAN
     least = 3 / n if share else 1e-9 * max(1.0, abs(clean.value))
     return max(half, least) if np.isfinite(half) else least
 
 
-def _verdict(score: Score, claim: Claim, value: float, change: float) -> Verdict:
+def _verdict(score: Score, claim: Claim, value: float, change: float, worse: float) -> Verdict:
     if not claim or np.isnan(value):
         return ""
     if claim == "best":
@@ -235,7 +285,6 @@ def _verdict(score: Score, claim: Claim, value: float, change: float) -> Verdict
         return "at its best" if score.best(value) else "off"
     if claim == "still":
         return "keeps still" if abs(change) < SEEN else "is moved"
-    worse = -change if score.higher_is_better else change
     if worse >= SEEN:
         return "sees"
     return "wrong way" if worse <= -SEEN else "misses"
