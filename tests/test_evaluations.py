@@ -314,6 +314,7 @@ def test_every_metric_has_a_direction():
         "memorized_share_01pct",
         "nearest_train_auc",
         "handed_over_share",
+        "pasted_share",
         "copied_inside",
         "copied_outside",
         "od_hematoxylin_d",
