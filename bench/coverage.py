@@ -152,6 +152,17 @@ def told_apart(case: Case, *, seed: int) -> Iterator[Tally]:
     yield tally(case, "classifier_auc, difference", found)
 
 
+def few_tiles(case: Case, *, seed: int) -> Iterator[Tally]:
+    """Coverage of the kernel distance in small subsets."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(case.trials):
+        real, patients, (made, _), behind = draw_sets(rng, case)
+        groups: dict[str, Any] = {"real_groups": patients, "synthetic_groups": behind}
+        found.append(jackknife_interval(real, made, **groups, statistic=KernelStatistic()))
+    yield tally(case, "kernel_distance", found)
+
+
 def extrapolated(case: Case, *, seed: int) -> Iterator[Tally]:
     """Coverage of the true distance by the extrapolated one; every tile is a patient of its own."""
     rng = np.random.default_rng(seed)
@@ -288,6 +299,11 @@ def cases(quick: bool) -> Iterator[tuple[Callable[..., Iterator[Tally]], Case]]:
     for patients in (8, 20, 40):
         for tiles in (500, 2000):
             yield shares, Case("other", patients, tiles, 1, False, 500)
+    for requests in ("shared", "none"):
+        for patients in (6, 12):
+            for tiles in (20, 30, 50):
+                for width in (16, 111):
+                    yield few_tiles, Case(requests, patients, tiles, width, False, 300)
 
 
 def main() -> None:
