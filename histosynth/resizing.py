@@ -2,7 +2,7 @@
 
 Pillow widens the kernel when it shrinks. PyTorch has the same filter in vector code, five times
 faster, but not for every place; it is taken where it can be. Their fixed-point weights differ in
-the last bit, so that now and then a value of the result is one off.
+the last bit, so that now and then a value of the result is one off, very rarely two.
 """
 
 import numpy as np

@@ -353,7 +353,7 @@ def test_the_count_under_a_name_is_of_scored_images_not_of_those_trained_on():
     columns = (Column("fidelity", "frechet_distance"), Column("utility", "downstream_iou"))
     cells = (cell(1.0, n_real=600, n_synthetic=256), cell(0.5, n_real=0, n_synthetic=1800))
     line = leaderboard.Line("map", "", "ranked", cells)
-    assert counts(line, leaderboard.Leaderboard(columns, (line,), ())) == "256 scored, 600 real"
+    assert counts(line, leaderboard.Leaderboard(columns, (line,), (), ())) == "256 scored, 600 real"
 
 
 def test_what_rounds_to_zero_has_no_sign():

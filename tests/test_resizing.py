@@ -1,4 +1,4 @@
-"""Resizing is Pillow's bicubic within a grey value, whichever code computes it."""
+"""Resizing is Pillow's bicubic within two grey values, whichever code computes it."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from histosynth.resizing import resize
 def error_against_pillow(found, image, size, box):
     expected = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, box=box)
     off = np.abs(found.astype(int) - np.asarray(expected))
-    assert off.max() <= 1  # weights of 22 bits against 16
+    assert off.max() <= 2  # weights of 22 bits against 16, rounded across and rounded down
     return off.mean()
 
 
