@@ -2,7 +2,9 @@
 
 Pillow widens the kernel when it shrinks. PyTorch has the same filter in vector code, five times
 faster, but not for every place; it is taken where it can be. Their fixed-point weights differ in
-the last bit, so that now and then a value of the result is one off, very rarely two.
+the last bit, so that now and then a value of the result is one off. Both round and clip between
+their two passes; Pillow picks the order of these by the shape, PyTorch goes across first. Where
+bicubic overshoots white or black, as in noise, a few values differ by two or three for that.
 """
 
 import numpy as np

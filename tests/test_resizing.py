@@ -1,4 +1,4 @@
-"""Resizing is Pillow's bicubic within two grey values, whichever code computes it."""
+"""Resizing is Pillow's bicubic within a grey value, whichever code computes it."""
 
 import numpy as np
 import pytest
@@ -11,10 +11,15 @@ from histosynth.resizing import resize
 
 
 def error_against_pillow(found, image, size, box):
-    expected = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, box=box)
-    off = np.abs(found.astype(int) - np.asarray(expected))
-    assert off.max() <= 2  # weights of 22 bits against 16, rounded across and rounded down
-    return off.mean()
+    whole, bicubic = Image.fromarray(image), Image.Resampling.BICUBIC
+    expected = whole.resize(size, bicubic, box=box)
+    # Pillow picks the order of its passes by the shape, and clips between them: here across first.
+    left, top, right, bottom = box
+    across = whole.resize((size[0], image.shape[0]), bicubic, (left, 0, right, image.shape[0]))
+    in_order = across.resize(size, bicubic, (0, top, size[0], bottom))
+    off = [np.abs(found.astype(int) - np.asarray(of)) for of in (expected, in_order)]
+    assert np.minimum(*off).max() <= 1  # weights of 22 bits against 16
+    return off[0].mean()
 
 
 @settings(deadline=None, max_examples=150)
