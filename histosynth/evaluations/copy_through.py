@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from histosynth.conditions import TilePool, get_signal
+from histosynth.conditions import TilePool
 from histosynth.conditions.crop import CropSignal
 from histosynth.conditions.table import read_condition_table, table_targets
 from histosynth.errors import InputError
+from histosynth.evaluations.adherence_crop import crop_signal
 from histosynth.evaluations.counts import derangement, patients
 from histosynth.evaluations.protocol import copy_through_protocol
 from histosynth.evaluations.rows import MetricRow, Scored
@@ -96,7 +97,7 @@ def copy_through_rows(
     requests = read_condition_table(table, test)
     if synthetic.table["source_tile_id"].tolist() != requests["source_tile_id"].tolist():
         raise InputError(f"{synthetic.folder} was not made from {table}; sample it again")
-    signal = get_signal("crop", _crop(study, scored.condition) or {}, study)
+    signal = crop_signal(study, scored.condition)
     assert isinstance(signal, CropSignal)
     pool = TilePool.of(test, {"images", "maps"})
     targets = table_targets(requests, pool, test.classes)
@@ -134,7 +135,7 @@ def why_nothing_is_shown(study: "Study", condition: str) -> str:
         return f"{condition} is not made from requests, so nothing was handed over"
     if study.conditions[condition].external is not None:
         return "somebody else's images: what their generator was shown is not known"
-    if _crop(study, condition) is None:
+    if crop_signal(study, condition) is None:
         return "the condition has no crops: no pixel of a real tile is handed over"
     return ""
 
@@ -145,11 +146,6 @@ def why_not_the_target(source: str) -> str:
         return ""
     donors = "other tiles of the same slide" if source == "same_slide" else "other slides"
     return f"its crops come from {donors}: no pixel of the target itself is handed over"
-
-
-def _crop(study: "Study", condition: str) -> dict[str, Any] | None:
-    signals = study.conditions[condition].signals or []
-    return next((signal.options for signal in signals if signal.kind == "crop"), None)
 
 
 def _found(signal: CropSignal, targets: "Targets", synthetic: TileSet, *, seed: int) -> np.ndarray:
